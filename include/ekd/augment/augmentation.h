@@ -1,0 +1,36 @@
+// What the engine knows of an augmentation: it turns rows of the training set into a batch. Everything random about an
+// epoch is drawn on the host in doubles before its first batch and uploaded once, so that CPU and GPU see the same pictures
+// and no step waits for the host.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "ekd/core/config.h"
+#include "ekd/core/types.h"
+
+namespace ekd {
+
+// What every augmentation needs to know; the images and labels lie on the device that makes the batches.
+struct AugmentationContext {
+  ImageSet train;
+  std::int64_t classes = 0;
+  Normalisation normalisation;
+  AugmentConfig config;
+  std::uint32_t seed = 0;
+  std::int64_t batch_size = 0;
+};
+
+class Augmentation {
+ public:
+  virtual ~Augmentation() = default;
+
+  // Draws what the epoch needs. Depends on (seed, epoch) only.
+  virtual void begin_epoch(std::int64_t epoch) = 0;
+
+  // The batch of `rows` (int64 [B], on the images' device), the `batch_index`-th of the epoch.
+  // images are float32 [views * B, C, H, W] in channels_last layout.
+  virtual Batch batch(const at::Tensor& rows, std::int64_t batch_index) const = 0;
+};
+
+}  // namespace ekd

@@ -1,0 +1,22 @@
+// Every metric of one set of predictions.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "ekd/core/metrics.h"
+#include "ekd/core/types.h"
+
+namespace ekd {
+
+// log softmax(logits / temperature) in double: [N, classes].
+at::Tensor log_probabilities(const at::Tensor& logits, double temperature = 1);
+
+// log(Σ wₖ pₖ / Σ wₖ) of members' log-probabilities (double [N, classes] each); weights are not negative, one positive.
+at::Tensor ensemble_log_probabilities(const std::vector<at::Tensor>& members, const std::vector<double>& weights);
+
+// log_probs double [N, classes] on the CPU, labels int64 [N], N ≥ 1; `bins` are the numbers of bins to report.
+Metrics compute_metrics(const at::Tensor& log_probs, const at::Tensor& labels, const std::vector<int>& bins);
+
+}  // namespace ekd

@@ -6,8 +6,9 @@
 set(EKD_LIBTORCH_MINIMUM 2.11)
 
 function(ekd_find_libtorch_prefix python)
+  # Without importing it: that takes seconds.
   execute_process(
-    COMMAND ${python} -c "import torch; print(torch.utils.cmake_prefix_path)"
+    COMMAND ${python} -c "import importlib.util as u, os; print(os.path.join(os.path.dirname(u.find_spec('torch').origin), 'share', 'cmake'))"
     OUTPUT_VARIABLE prefix OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
   if(NOT failed)
     set(EKD_LIBTORCH_PREFIX "${prefix}" CACHE PATH "Folder that holds LibTorch's CMake files")
@@ -25,15 +26,23 @@ if(NOT EKD_TORCH_CONFIG)
   list(APPEND CMAKE_PREFIX_PATH ${EKD_LIBTORCH_PREFIX})
 endif()
 
-# nvcc from the cuda-toolkit[nvcc] wheel lies beside torch in the same environment (see scripts/setup.sh).
-if(NOT DEFINED CUDAToolkit_ROOT AND NOT DEFINED ENV{CUDA_HOME} AND EKD_LIBTORCH_PREFIX)
-  cmake_path(SET wheel_cuda NORMALIZE ${EKD_LIBTORCH_PREFIX}/../../../nvidia/cu13)
-  find_program(EKD_NVCC nvcc NO_CACHE)
-  if(NOT EKD_NVCC AND EXISTS ${wheel_cuda}/bin/nvcc)
+# The CUDA compiler: what the user names; else the nvcc wheel in .venv, which scripts/setup.sh puts there only where no
+# installed toolkit fits this LibTorch; else an installed toolkit, whose nvcc need not be on PATH.
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED CUDAToolkit_ROOT AND NOT DEFINED ENV{CUDACXX})
+  file(GLOB wheel_nvcc ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/nvidia/cu13/bin/nvcc)
+  if(wheel_nvcc AND NOT EXISTS $ENV{CUDA_HOME}/bin/nvcc)
+    list(GET wheel_nvcc 0 wheel_nvcc)
+    cmake_path(GET wheel_nvcc PARENT_PATH wheel_cuda)
+    cmake_path(GET wheel_cuda PARENT_PATH wheel_cuda)
     set(ENV{CUDA_HOME} ${wheel_cuda})
     set(CUDAToolkit_ROOT ${wheel_cuda})
     set(CUDA_TOOLKIT_ROOT_DIR ${wheel_cuda})
-    set(CMAKE_CUDA_COMPILER ${wheel_cuda}/bin/nvcc)
+    set(CMAKE_CUDA_COMPILER ${wheel_nvcc})
+  else()
+    find_program(EKD_NVCC nvcc HINTS $ENV{CUDA_HOME}/bin PATHS /usr/local/cuda/bin NO_CACHE)
+    if(EKD_NVCC)
+      set(CMAKE_CUDA_COMPILER ${EKD_NVCC})
+    endif()
   endif()
 endif()
 
@@ -66,6 +75,10 @@ message(STATUS "LibTorch ${Torch_VERSION}, CUDA kernels: ${EKD_CUDA_KERNELS}")
 add_library(ekd_torch INTERFACE)
 add_library(ekd::torch ALIAS ekd_torch)
 target_link_libraries(ekd_torch INTERFACE ${TORCH_LIBRARIES})
-target_include_directories(ekd_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+# The wheel carries a newer {fmt} than the one the system's spdlog is built with; the system's has to be found first.
+find_path(EKD_FMT_INCLUDE fmt/core.h PATHS /usr/include NO_CMAKE_PATH REQUIRED)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/system_fmt)
+file(CREATE_LINK ${EKD_FMT_INCLUDE}/fmt ${PROJECT_BINARY_DIR}/system_fmt/fmt SYMBOLIC)
+target_include_directories(ekd_torch SYSTEM INTERFACE ${PROJECT_BINARY_DIR}/system_fmt ${TORCH_INCLUDE_DIRS})
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 target_compile_options(ekd_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${OpenMP_CXX_FLAGS}>)

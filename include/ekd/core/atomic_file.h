@@ -1,0 +1,26 @@
+// Files appear whole or not at all: written beside their place as `.NAME.tmp.PID`, synced, renamed, the folder synced.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace ekd {
+
+// Writes the pieces one after another. On failure throws IoError with the path and the bytes that were needed; the old
+// file, if any, is untouched and no temporary is left.
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> pieces);
+void write_file_atomically(const std::filesystem::path& path, std::string_view text);
+
+// The whole file. Throws IoError where it cannot be read.
+std::vector<std::byte> read_file(const std::filesystem::path& path);
+
+// Makes the folder and its parents. Throws IoError.
+void make_directories(const std::filesystem::path& path);
+
+// Removes the temporaries in `folder` whose process is gone; call while holding the folder's lock.
+void remove_stale_temporaries(const std::filesystem::path& folder);
+
+}  // namespace ekd

@@ -1,0 +1,52 @@
+// The one list of every setting: its key, where it lives, what it accepts, its flag, its meaning. Reading, checking,
+// printing, the command line's options and docs/config.md all come from it.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "ekd/core/config.h"
+
+namespace ekd {
+
+using FieldPointer = std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::int64_t>*, std::vector<std::string>*>;
+
+// What a value may be. Numbers: the range, for lists of every element. Strings: one of `names` where there are any.
+struct Accepted {
+  double min = -std::numeric_limits<double>::infinity();
+  double max = std::numeric_limits<double>::infinity();
+  bool above_min = false;  // min itself is not accepted
+  std::vector<std::string> names;
+};
+
+// What a difference means when a run is resumed.
+enum class OnResume {
+  kMustMatch,  // an error: the run would no longer be the same
+  kMayGrow,    // a larger value is taken
+  kWarn,       // taken, but bits may differ
+  kFree,       // taken
+};
+
+struct Field {
+  std::string key;  // "optim.lr"
+  FieldPointer value;
+  Accepted accepted;
+  std::string flag;  // "--lr"; empty: by key only
+  std::string help;
+  OnResume on_resume = OnResume::kMustMatch;
+};
+
+// Names that registries of higher layers accept, by key: {"model.name": {"wrn_40_2", …}, …}.
+using Catalogue = std::map<std::string, std::vector<std::string>>;
+
+// The fields of `config` that `command` knows, in the order they are printed. Pointers lead into `config`.
+std::vector<Field> config_fields(Config& config, Command command, const Catalogue& catalogue);
+
+// "a number > 0", "one of none, mixup, …": for messages and documentation.
+std::string accepted_text(const Field& field);
+
+}  // namespace ekd

@@ -1,0 +1,30 @@
+// Settings in and out: values from JSON files, texts from flags and the environment, all checked against the field list.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "ekd/core/config_fields.h"
+
+namespace ekd {
+
+// {"data": {"dataset": …}, …} with every field, in the order of the list.
+nlohmann::ordered_json config_json(const std::vector<Field>& fields);
+
+// Applies every key of `layer`, an object as config_json writes it; `source` names it in errors. Throws UsageError.
+void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, const std::string& source);
+
+// Reads a file and applies it. Throws UsageError, also where the file is missing or no JSON.
+void apply_file(const std::vector<Field>& fields, const std::string& path);
+
+// Sets one field from text ("optim.lr", ".05"; lists by commas). Throws UsageError.
+void apply_text(const std::vector<Field>& fields, const std::string& key, const std::string& text, const std::string& source);
+
+// The field's value as JSON.
+nlohmann::json field_json(const Field& field);
+
+// What changed between two settings of the same list, as "optim.lr (0.05, was 0.1)"; only fields with this rule.
+std::vector<std::string> differences(const std::vector<Field>& now, const std::vector<Field>& before, OnResume rule);
+
+}  // namespace ekd

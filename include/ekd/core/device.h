@@ -1,0 +1,44 @@
+// Where and how a run computes: device, precision, threads.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <string>
+
+namespace ekd {
+
+// "auto" (CUDA where there is a GPU), "cpu", "cuda", "cuda:N". Throws UsageError with the reason where it is not there.
+at::Device resolve_device(const std::string& text);
+
+enum class Precision { kFp32, kBf16 };
+
+// "auto": bf16 where the device computes in it (AVX-512 BF16 on a CPU, compute capability 8.0 on CUDA).
+Precision resolve_precision(const std::string& text, at::Device device);
+std::string precision_name(Precision precision);
+
+// 0: as many as the process may use cores.
+void set_threads(std::int64_t threads);
+
+// Deterministic algorithms on CUDA, at a cost; the CPU's are deterministic for a fixed number of threads. Call before CUDA starts.
+void set_deterministic(bool deterministic);
+
+// What bits depend on besides the settings: "cpu, AVX512, 2 threads" or the GPU's name.
+std::string compute_description(at::Device device);
+
+// Autocast of `device` to bf16 while it lives, or off for fp32. One guard per forward pass; losses stay outside it.
+class AutocastGuard {
+ public:
+  AutocastGuard(at::Device device, Precision precision);
+  ~AutocastGuard();
+  AutocastGuard(const AutocastGuard&) = delete;
+  AutocastGuard& operator=(const AutocastGuard&) = delete;
+
+ private:
+  at::DeviceType type_;
+  bool was_enabled_, cache_was_enabled_;
+  at::ScalarType old_dtype_;
+};
+
+}  // namespace ekd

@@ -1,0 +1,130 @@
+#include "ekd/core/atomic_file.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "ekd/core/error.h"
+
+namespace ekd {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string reason() { return std::strerror(errno); }
+
+// Owns a file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  int close() { return ::close(std::exchange(fd_, -1)); }
+
+ private:
+  int fd_;
+};
+
+bool write_all(int fd, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return false;
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
+fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+// Returns what failed, or nothing.
+std::string write_and_rename(const fs::path& path, const fs::path& temporary,
+                             std::span<const std::span<const std::byte>> pieces) {
+  Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!file.valid()) return "cannot create: " + reason();
+  for (const auto piece : pieces)
+    if (!write_all(file.get(), piece)) return "cannot write: " + reason();
+  if (::fsync(file.get()) != 0) return "cannot sync: " + reason();
+  if (file.close() != 0) return "cannot close: " + reason();
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return "cannot rename: " + reason();
+  Descriptor folder(::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // Some file systems cannot sync a folder (EINVAL); the rename itself stands there.
+  if (folder.valid() && ::fsync(folder.get()) != 0 && errno != EINVAL) return "cannot sync its folder: " + reason();
+  return {};
+}
+
+}  // namespace
+
+void write_file_atomically(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
+  const fs::path temporary =
+      folder_of(path) / ("." + path.filename().string() + ".tmp." + std::to_string(::getpid()));
+  const std::string failure = write_and_rename(path, temporary, pieces);
+  if (failure.empty()) return;
+  ::unlink(temporary.c_str());
+  std::size_t needed = 0;
+  for (const auto piece : pieces) needed += piece.size();
+  throw IoError(path.string() + ": " + failure + " (" + std::to_string(needed) + " bytes needed)");
+}
+
+void write_file_atomically(const fs::path& path, std::string_view text) {
+  const std::span<const std::byte> piece = std::as_bytes(std::span(text));
+  write_file_atomically(path, std::span(&piece, 1));
+}
+
+std::vector<std::byte> read_file(const fs::path& path) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) throw IoError(path.string() + ": cannot open: " + reason());
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0) throw IoError(path.string() + ": cannot read: " + reason());
+  if (S_ISDIR(status.st_mode)) throw IoError(path.string() + ": is a folder, not a file");
+  if (!S_ISREG(status.st_mode)) throw IoError(path.string() + ": is not a regular file");
+  std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
+  std::size_t filled = 0;
+  while (filled < bytes.size()) {
+    const ssize_t got = ::read(file.get(), bytes.data() + filled, bytes.size() - filled);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw IoError(path.string() + ": cannot read: " + reason());
+    if (got == 0) break;  // it shrank while it was read
+    filled += static_cast<std::size_t>(got);
+  }
+  bytes.resize(filled);
+  return bytes;
+}
+
+void make_directories(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) throw IoError(path.string() + ": cannot create the folder: " + error.message());
+}
+
+void remove_stale_temporaries(const fs::path& folder) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    const auto at = name.rfind(".tmp.");
+    if (!name.starts_with('.') || at == std::string::npos) continue;
+    const char* begin = name.data() + at + 5;
+    const char* end = name.data() + name.size();
+    pid_t pid = 0;
+    const auto parsed = std::from_chars(begin, end, pid);
+    if (parsed.ec != std::errc{} || parsed.ptr != end || pid <= 0) continue;
+    const bool alive = pid == ::getpid() || ::kill(pid, 0) == 0 || errno == EPERM;
+    if (!alive) fs::remove(entry.path(), error);
+  }
+}
+
+}  // namespace ekd

@@ -1,0 +1,101 @@
+#include "ekd/core/device.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/autocast_mode.h>
+#include <sched.h>
+#include <spdlog/spdlog.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <optional>
+
+#include "ekd/core/cuda_device.h"
+#include "ekd/core/error.h"
+
+namespace ekd {
+namespace {
+
+bool cpu_has_bf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
+
+// The N of "cuda:N", 0 for "cuda"; nothing where the text is neither.
+std::optional<int> cuda_index(const std::string& text) {
+  if (text == "cuda") return 0;
+  if (!text.starts_with("cuda:")) return std::nullopt;
+  int index = -1;
+  const char* end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data() + 5, end, index);
+  if (parsed.ec != std::errc{} || parsed.ptr != end || index < 0 || index > 127) return std::nullopt;
+  return index;
+}
+
+}  // namespace
+
+at::Device resolve_device(const std::string& text) {
+  if (text == "cpu") return at::kCPU;
+  if (text == "auto") return cuda_unavailable_reason().empty() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  const auto index = cuda_index(text);
+  if (!index) throw UsageError("run.device takes auto, cpu, cuda or cuda:N, not '" + text + "'");
+  const std::string reason = cuda_unavailable_reason();
+  if (!reason.empty()) throw UsageError("device '" + text + "' is not available: " + reason);
+  if (*index >= cuda_device_count()) {
+    throw UsageError("device '" + text + "' is not available: this machine has " + std::to_string(cuda_device_count()) +
+                     " CUDA device(s), counted from 0");
+  }
+  return {at::kCUDA, static_cast<at::DeviceIndex>(*index)};
+}
+
+Precision resolve_precision(const std::string& text, at::Device device) {
+  const bool native = device.is_cuda() ? cuda_has_bf16(device.index()) : cpu_has_bf16();
+  if (text == "auto") return native ? Precision::kBf16 : Precision::kFp32;
+  if (text == "fp32") return Precision::kFp32;
+  TORCH_CHECK(text == "bf16", "unknown precision ", text);
+  if (!native) spdlog::warn("this hardware has no bf16 arithmetic: --precision bf16 will be slower than fp32");
+  return Precision::kBf16;
+}
+
+std::string precision_name(Precision precision) { return precision == Precision::kBf16 ? "bf16" : "fp32"; }
+
+void set_threads(std::int64_t threads) {
+  if (threads == 0) {
+    cpu_set_t allowed;
+    threads = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+    if (const char* omp = std::getenv("OMP_NUM_THREADS"); omp != nullptr && std::atoi(omp) > 0) threads = std::atoi(omp);
+  }
+  at::set_num_threads(static_cast<int>(threads));
+}
+
+void set_deterministic(bool deterministic) {
+  if (!deterministic) return;
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
+  at::globalContext().setDeterministicCuDNN(true);
+  at::globalContext().setBenchmarkCuDNN(false);
+}
+
+std::string compute_description(at::Device device) {
+  if (device.is_cuda()) return "cuda, " + cuda_device_name(device.index());
+  return "cpu, " + at::get_cpu_capability() + ", " + std::to_string(at::get_num_threads()) + " threads";
+}
+
+AutocastGuard::AutocastGuard(at::Device device, Precision precision)
+    : type_(device.type()),
+      was_enabled_(at::autocast::is_autocast_enabled(type_)),
+      cache_was_enabled_(at::autocast::is_autocast_cache_enabled()),
+      old_dtype_(at::autocast::get_autocast_dtype(type_)) {
+  at::autocast::set_autocast_enabled(type_, precision == Precision::kBf16);
+  at::autocast::set_autocast_dtype(type_, at::kBFloat16);
+  at::autocast::set_autocast_cache_enabled(true);
+  at::autocast::increment_nesting();
+}
+
+AutocastGuard::~AutocastGuard() {
+  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+  at::autocast::set_autocast_enabled(type_, was_enabled_);
+  at::autocast::set_autocast_dtype(type_, old_dtype_);
+  at::autocast::set_autocast_cache_enabled(cache_was_enabled_);
+}
+
+}  // namespace ekd

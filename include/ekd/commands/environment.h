@@ -1,0 +1,21 @@
+// EKD_* variables: every long option of a command has one, --batch-size is EKD_BATCH_SIZE.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ekd {
+
+// "--batch-size" → "EKD_BATCH_SIZE"
+std::string environment_name(const std::string& flag);
+
+// Gives `app`'s options that were not typed the value of their variable, except `handled_elsewhere` (long names without
+// dashes). Throws UsageError where a value does not fit.
+void apply_environment(CLI::App& app, const std::vector<std::string>& handled_elsewhere = {});
+
+// Warns of EKD_* variables that are no option of any command under `root`.
+void warn_of_unknown_variables(const CLI::App& root);
+
+}  // namespace ekd

@@ -1,0 +1,51 @@
+// Everything a training needs to go on, bit for bit, in one safetensors file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "ekd/core/types.h"
+
+namespace ekd {
+
+// Where a training stands: `step` steps of 0-based `epoch` are done.
+struct Position {
+  std::int64_t epoch = 0, step = 0;
+  auto operator<=>(const Position&) const = default;
+};
+
+// What must be the same for a checkpoint to be the same run's.
+struct RunIdentity {
+  std::string config_sha256;   // over the settings that matter
+  std::string dataset_sha256;
+  std::vector<std::string> teacher_sha256;
+  std::string compute;         // device, CPU capability, threads, precision: a difference warns
+};
+
+struct BestEpoch {
+  std::int64_t epoch = -1;  // -1: none yet
+  double accuracy = -1;
+  std::vector<NamedTensor> weights;  // copies, by value
+};
+
+struct Checkpoint {
+  Position position;
+  RunIdentity identity;
+  BestEpoch best;
+  std::vector<std::string> sum_names;
+  at::Tensor sums;  // double [terms + 1]
+  std::int64_t samples = 0;
+  double epoch_seconds = 0, total_seconds = 0;
+  std::vector<NamedTensor> model, momentum;  // the live tensors
+};
+
+void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);
+
+// Checks the whole file against `checkpoint`'s identity and live tensors, then fills in everything else and copies into the
+// live tensors. Throws WeightsError (damaged or foreign) and UsageError (another configuration, data or teachers).
+void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint);
+
+}  // namespace ekd

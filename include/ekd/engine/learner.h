@@ -1,0 +1,87 @@
+// A network in training: model, optimiser, objective and run directory. It makes one step from a batch and knows how to
+// save itself and go on.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "ekd/core/config.h"
+#include "ekd/core/device.h"
+#include "ekd/core/metrics.h"
+#include "ekd/engine/checkpoint.h"
+#include "ekd/engine/epoch_sums.h"
+#include "ekd/engine/objective.h"
+#include "ekd/engine/predict.h"
+#include "ekd/engine/sgd.h"
+#include "ekd/models/classifier.h"
+#include "ekd/run/metric_log.h"
+#include "ekd/run/run_dir.h"
+
+namespace ekd {
+
+// The split that is evaluated after epochs and chooses the best one.
+struct WatchedSplit {
+  std::string name;  // "val" or "test"
+  ImageSet set;      // on the model's device
+};
+
+struct LearnerSetup {
+  std::unique_ptr<Classifier> model;  // on its device, in its final layout
+  Objective objective;
+  OptimConfig optim;
+  std::int64_t eval_every = 1;
+  PredictOptions predict;  // its precision is also the training's
+  WatchedSplit watched;
+  RunIdentity identity;
+};
+
+class Learner {
+ public:
+  // Starts at the beginning, or goes on from the directory's checkpoint where there is one. `steps_per_epoch` is the
+  // stream's. Throws WeightsError and UsageError as load_checkpoint does.
+  Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_epoch);
+
+  Position position() const { return position_; }
+  bool finished() const { return position_.epoch >= setup_.optim.epochs; }
+
+  // Forward, objective, backward, one optimiser step. Throws NonFiniteError at once on the CPU; on a GPU, where looking
+  // would stall the pipeline, when the epoch ends.
+  void train_step(const Batch& batch);
+
+  // Takes the wall time that training steps took since the last call or save.
+  void add_seconds(double seconds);
+
+  // After the last step of an epoch: metrics, best, weights, checkpoint. Throws NonFiniteError before anything is saved.
+  void finish_epoch();
+
+  // Saves a checkpoint in the middle of an epoch. Throws NonFiniteError before anything is saved.
+  void save_checkpoint();
+
+  Classifier& model() { return *setup_.model; }
+  const BestEpoch& best() const { return best_; }
+  const LearnerSetup& setup() const { return setup_; }
+  double total_seconds() const { return total_seconds_; }
+  std::string folder() const { return dir_.folder().string(); }
+
+ private:
+  void resume();
+  void check_finite() const;
+  Checkpoint checkpoint() const;
+  double rate_at(std::int64_t epoch, std::int64_t step) const;
+  std::optional<Metrics> evaluate_epoch();
+  void log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds);
+
+  LearnerSetup setup_;
+  const RunDir& dir_;
+  std::int64_t steps_per_epoch_;
+  Sgd sgd_;
+  EpochSums sums_;
+  Position position_;
+  BestEpoch best_;
+  double epoch_seconds_ = 0, total_seconds_ = 0;
+  std::optional<MetricLog> metric_log_;
+};
+
+}  // namespace ekd

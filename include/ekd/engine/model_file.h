@@ -1,0 +1,35 @@
+// From what a user names, a run or a weights file, to a network with these weights.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "ekd/models/classifier.h"
+
+namespace ekd {
+
+struct ModelSource {
+  std::string text;             // as given: RUN, RUN:best or FILE
+  std::filesystem::path file;   // the weights
+  std::filesystem::path run;    // the run directory, or empty for a bare file
+};
+
+// Finds the weights; an unfinished run warns. Throws WeightsError where there are none.
+ModelSource resolve_model_source(const std::string& text);
+
+struct LoadedModel {
+  std::unique_ptr<Classifier> model;  // on the CPU, in evaluation mode
+  std::string sha256;                 // of the tensors' names, shapes and values as loaded
+  nlohmann::json own;                 // ekd's metadata, null for files of other tools
+};
+
+// Which network it is: the file's metadata ("ekd", else plain "model" and "num_classes"), else its tensor names over the
+// registry, else `fallback_model`. Throws WeightsError where none fits or a tensor is missing, extra or mis-shaped.
+LoadedModel load_model(const ModelSource& source, const std::string& fallback_model = "");
+
+// Weights of `model` with metadata: kind, model, classes, and what `more` holds. Throws IoError.
+void save_weights(const std::filesystem::path& path, const Classifier& model, const nlohmann::json& more);
+
+}  // namespace ekd

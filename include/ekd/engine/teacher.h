@@ -1,0 +1,28 @@
+// Frozen networks that a student learns from.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ekd/core/config.h"
+#include "ekd/core/device.h"
+#include "ekd/models/classifier.h"
+
+namespace ekd {
+
+struct Teacher {
+  std::string name;    // NAME of [NAME=]RUN_OR_WEIGHTS, else the run's folder or the file's stem
+  std::string path;    // RUN_OR_WEIGHTS
+  std::string sha256;  // of its tensors
+  std::shared_ptr<Classifier> model;
+};
+
+// Loads what distill.teachers names onto `device`, in evaluation mode, without gradients. Throws WeightsError, also where a
+// teacher has other classes than the data, and UsageError where two share a name.
+std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::int64_t classes, at::Device device);
+
+// float32 [B, classes] of float images [B, C, H, W]; no gradient is recorded.
+at::Tensor teacher_logits(const Teacher& teacher, const at::Tensor& images, Precision precision);
+
+}  // namespace ekd

@@ -1,0 +1,111 @@
+#include "ekd/commands/settings.h"
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "ekd/commands/environment.h"
+#include "ekd/core/config_io.h"
+#include "ekd/core/error.h"
+#include "ekd/engine/training_run.h"
+
+namespace ekd {
+namespace {
+
+std::string title(std::string section) {
+  if (section == "optim") return "Optimisation";
+  if (section == "augment") return "Augmentation";
+  if (section == "distill") return "Distillation";
+  if (section == "eval") return "Evaluation";
+  section[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(section[0])));
+  return section;
+}
+
+bool is_text_list(const Field& field) { return std::holds_alternative<std::vector<std::string>*>(field.value); }
+
+nlohmann::json layer_of(const std::string& key, const nlohmann::json& value) {
+  const auto dot = key.find('.');
+  return {{key.substr(0, dot), {{key.substr(dot + 1), value}}}};
+}
+
+const Field& field_with_key(const std::vector<Field>& fields, const std::string& key) {
+  for (const auto& field : fields)
+    if (field.key == key) return field;
+  throw std::logic_error("no field " + key);
+}
+
+std::string help_of(const Field& field) {
+  const std::string value = field_json(field).dump();
+  return field.help + " (" + field.key + "; " + accepted_text(field) + (value == "\"\"" || value == "[]" ? "" : "; default " + value) + ")";
+}
+
+}  // namespace
+
+std::vector<Field> fields_of(Config& config, Command command) { return config_fields(config, command, catalogue()); }
+
+Settings::Settings(CLI::App& app, Command command) : app_(app), command_(command) {
+  Config defaults = default_config(command);
+  for (const auto& field : fields_of(defaults, command)) {
+    if (field.flag.empty()) continue;
+    CLI::Option* option = nullptr;
+    if (std::holds_alternative<bool*>(field.value)) {
+      option = app.add_flag(field.flag)->description(help_of(field));
+    } else {
+      option = app.add_option(field.flag, values_[field.flag], help_of(field))->expected(1)->take_all()->allow_extra_args(false);
+      option->type_name(field.accepted.names.empty() ? "VALUE" : "NAME");
+    }
+    option->group(title(field.key.substr(0, field.key.find('.'))));
+    keys_[option] = field.key;
+  }
+  app.add_option("--config", config_file_, "JSON file with settings, as --print-config shows them")->type_name("FILE")->group("Config");
+  set_option_ = app.add_option("--set", sets_, "key.path=value, for any setting; repeat for several")
+                    ->expected(1)
+                    ->take_all()
+                    ->allow_extra_args(false)
+                    ->type_name("KEY=VALUE")
+                    ->group("Config");
+}
+
+std::vector<std::string> Settings::option_names() const {
+  std::vector<std::string> names{"set"};
+  for (const auto& [option, key] : keys_) names.push_back(option->get_lnames().front());
+  return names;
+}
+
+void Settings::apply(Config& config) const {
+  const auto fields = fields_of(config, command_);
+  if (!config_file_.empty()) apply_file(fields, config_file_);
+  for (const auto& field : fields) {
+    if (field.flag.empty()) continue;
+    const std::string variable = environment_name(field.flag);
+    const char* value = std::getenv(variable.c_str());
+    if (value != nullptr && *value != '\0') apply_text(fields, field.key, value, variable);
+  }
+  apply_typed(fields);
+}
+
+void Settings::apply_typed(const std::vector<Field>& fields) const {
+  std::map<const CLI::Option*, std::size_t> seen;
+  for (const CLI::Option* option : app_.parse_order()) {
+    const std::size_t nth = seen[option]++;
+    if (option == set_option_) {
+      const std::string& text = sets_.at(nth);
+      const auto equals = text.find('=');
+      if (equals == std::string::npos) throw UsageError("--set: takes key.path=value, not '" + text + "'");
+      apply_text(fields, text.substr(0, equals), text.substr(equals + 1), "--set");
+      continue;
+    }
+    const auto found = keys_.find(option);
+    if (found == keys_.end()) continue;
+    const Field& field = field_with_key(fields, found->second);
+    if (std::holds_alternative<bool*>(field.value)) {
+      apply_text(fields, field.key, option->as<bool>() ? "true" : "false", field.flag);
+    } else if (is_text_list(field)) {
+      // A repeated flag is one list.
+      if (nth == 0) apply_json(fields, layer_of(field.key, values_.at(field.flag)), field.flag);
+    } else {
+      apply_text(fields, field.key, values_.at(field.flag).at(nth), field.flag);
+    }
+  }
+}
+
+}  // namespace ekd

@@ -1,0 +1,129 @@
+// train-teacher, train-student and distill.
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+#include <memory>
+
+#include "ekd/commands/command.h"
+#include "ekd/commands/environment.h"
+#include "ekd/commands/settings.h"
+#include "ekd/commands/table.h"
+#include "ekd/core/config_io.h"
+#include "ekd/core/error.h"
+#include "ekd/core/signals.h"
+#include "ekd/core/text.h"
+#include "ekd/engine/training_run.h"
+#include "ekd/run/run_dir.h"
+
+namespace ekd {
+namespace {
+
+struct TrainingOptions {
+  std::unique_ptr<Settings> settings;
+  std::string run_dir, progress = "auto";
+  bool resume = false, print_config = false, dry_run = false, json = false;
+};
+
+const char* description(Command command) {
+  switch (command) {
+    case Command::kTrainTeacher:
+      return "Train a network with one augmentation";
+    case Command::kTrainStudent:
+      return "Train the small network without a teacher";
+    case Command::kDistill:
+      return "Train a student from one or more frozen teachers";
+  }
+  return "";
+}
+
+// runs/teacher-cutmix-s0, runs/student-none-s0, runs/distill-add-loss-T50-s0
+std::string default_run_dir(Command command, const Config& config) {
+  const std::string seed = "-s" + std::to_string(config.run.seed);
+  if (command == Command::kTrainTeacher) return "runs/teacher-" + config.augment.name + seed;
+  if (command == Command::kTrainStudent) return "runs/student-" + config.augment.name + seed;
+  return fmt::format("runs/distill-{}-T{:g}{}", config.distill.kd, config.distill.temperature, seed);
+}
+
+// Settings given again on --resume must be the run's own, but for those that may change.
+void check_against_run(Config& config, Config& stored, Command command, const std::string& run_dir) {
+  const auto now = fields_of(config, command), before = fields_of(stored, command);
+  const auto changed = differences(now, before, OnResume::kMustMatch);
+  if (!changed.empty()) throw UsageError("--resume: " + run_dir + " was begun with other settings: " + join(changed));
+  if (config.optim.epochs < stored.optim.epochs) {
+    throw UsageError("--resume: " + run_dir + ": epochs may grow, not shrink: " + join(differences(now, before, OnResume::kMayGrow)));
+  }
+  for (const auto& text : differences(now, before, OnResume::kWarn))
+    spdlog::warn("{}: the same bits are not promised with another {}", run_dir, text);
+}
+
+Config read_settings(const TrainingOptions& options, Command command, std::string& run_dir) {
+  Config config = default_config(command);
+  options.settings->apply(config);
+  if (run_dir.empty()) run_dir = default_run_dir(command, config);
+  if (!options.resume || run_state(run_dir) == RunState::kAbsent) return config;
+  // The run's own settings take the place of the defaults.
+  const std::string path = run_dir + "/config.json";
+  Config stored = default_config(command);
+  apply_file(fields_of(stored, command), path);
+  config = stored;
+  options.settings->apply(config);
+  check_against_run(config, stored, command, run_dir);
+  return config;
+}
+
+void print_result(const nlohmann::ordered_json& result, const std::string& run_dir) {
+  const auto& best = result.at("best");
+  const std::string best_name = fmt::format("best, epoch {} (chosen on {})", best.at("epoch").get<int>() + 1, best.at("selected_on").get<std::string>());
+  const std::string text = metrics_table({{"last", result.at("last")}, {best_name, best}});
+  std::printf("%s: %s on the test set\n%s", run_dir.c_str(), result.at("model").get<std::string>().c_str(), text.c_str());
+}
+
+int run(const TrainingOptions& options, Command command, const GlobalOptions& global) {
+  TrainingRequest request{.command = command,
+                          .config = {},
+                          .run_dir = options.run_dir,
+                          .resume = options.resume,
+                          .progress = resolve_progress(options.progress),
+                          .command_line = global.command_line};
+  std::string run_dir = options.run_dir;
+  request.config = read_settings(options, command, run_dir);
+  request.run_dir = run_dir;
+  if (options.print_config) {
+    std::printf("%s\n", config_json(fields_of(request.config, command)).dump(2).c_str());
+    return 0;
+  }
+  if (options.dry_run) {
+    std::printf("%s\n", plan_training(request).dump(2).c_str());
+    return 0;
+  }
+  install_signal_handlers();
+  const TrainingOutcome outcome = run_training(request);
+  if (outcome.signal != 0) return signal_exit_code(outcome.signal);
+  if (options.json) {
+    std::printf("%s\n", outcome.result.dump().c_str());
+  } else {
+    print_result(outcome.result, run_dir);
+  }
+  return 0;
+}
+
+}  // namespace
+
+CommandRow add_training_command(CLI::App& root, Command command, GlobalOptions& global) {
+  CLI::App* app = root.add_subcommand(command_name(command), description(command));
+  auto options = std::make_shared<TrainingOptions>();
+  options->settings = std::make_unique<Settings>(*app, command);
+  app->add_flag("--print-config", options->print_config, "print the settings that would be used, and stop")->group("Config");
+  app->add_flag("--dry-run", options->dry_run, "check everything, print what would be trained, and stop")->group("Config");
+  app->add_option("--run-dir", options->run_dir, "the run's folder (default: a name under runs/ made of the settings)")->type_name("DIR")->group("Run");
+  app->add_flag("--resume", options->resume, "go on with the run in --run-dir; start it where there is none")->group("Run");
+  app->add_flag("--json", options->json, "print one result object on stdout")->group("Output");
+  app->add_option("--progress", options->progress, "auto, bar, lines or none")->check(CLI::IsMember({"auto", "bar", "lines", "none"}))->type_name("STYLE")->group("Output");
+  add_output_options(*app, global);
+  return {app, [app, options, command, &global] {
+            apply_environment(*app, options->settings->option_names());
+            return run(*options, command, global);
+          }};
+}
+
+}  // namespace ekd

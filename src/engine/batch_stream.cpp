@@ -1,0 +1,34 @@
+#include "ekd/engine/batch_stream.h"
+
+#include <algorithm>
+
+#include "ekd/augment/registry.h"
+#include "ekd/data/epoch_order.h"
+
+namespace ekd {
+
+BatchStream::BatchStream(const AugmentationContext& context, std::vector<Teacher> teachers, Precision precision)
+    : size_(context.train.size()),
+      batch_size_(context.batch_size),
+      seed_(context.seed),
+      augmentation_(make_augmentation(context)),
+      teachers_(std::move(teachers)),
+      precision_(precision),
+      device_(context.train.images.device()) {}
+
+void BatchStream::begin_epoch(std::int64_t epoch) {
+  order_ = epoch_order(size_, seed_, epoch).to(device_);
+  augmentation_->begin_epoch(epoch);
+}
+
+Batch BatchStream::batch(std::int64_t step) const {
+  TORCH_CHECK(order_.defined() && step >= 0 && step < steps_per_epoch(), "no such step in the epoch");
+  const std::int64_t begin = step * batch_size_;
+  const std::int64_t count = std::min(batch_size_, size_ - begin);
+  Batch batch = augmentation_->batch(order_.narrow(0, begin, count), step);
+  const at::Tensor first_view = batch.images.narrow(0, 0, count);
+  for (const auto& teacher : teachers_) batch.teacher_logits.push_back(teacher_logits(teacher, first_view, precision_));
+  return batch;
+}
+
+}  // namespace ekd

@@ -1,0 +1,107 @@
+#include "ekd/engine/checkpoint.h"
+
+#include <spdlog/spdlog.h>
+
+#include "ekd/core/error.h"
+#include "ekd/core/tensor_file.h"
+
+namespace ekd {
+namespace {
+
+constexpr const char* kModel = "model.";
+constexpr const char* kMomentum = "optim.";
+constexpr const char* kBest = "best.";
+constexpr const char* kSums = "progress.sums";
+
+void append(std::vector<NamedTensor>& all, const char* prefix, const std::vector<NamedTensor>& tensors) {
+  for (const auto& [name, tensor] : tensors) all.push_back({prefix + name, tensor});
+}
+
+// Throws where the checkpoint is another run's.
+void check_identity(const RunIdentity& now, const nlohmann::json& stored, const std::string& path) {
+  if (stored.at("config_sha256") != now.config_sha256) {
+    throw UsageError(path + ": was written under other settings than this run's config.json");
+  }
+  if (stored.at("dataset_sha256") != now.dataset_sha256) {
+    throw UsageError(path + ": the data is not what this run began with (its sha256 differs)");
+  }
+  if (stored.at("teacher_sha256").get<std::vector<std::string>>() != now.teacher_sha256) {
+    throw UsageError(path + ": the teachers are not those this run began with (their sha256 differ)");
+  }
+  const auto compute = stored.at("compute").get<std::string>();
+  if (compute != now.compute) {
+    spdlog::warn("resuming on '{}', this run began on '{}': the same bits are not promised", now.compute, compute);
+  }
+}
+
+// Every tensor belongs to one of the known groups.
+void check_names(const TensorFile& file) {
+  for (const auto& tensor : file.tensors) {
+    const bool known = tensor.name.starts_with(kModel) || tensor.name.starts_with(kMomentum) ||
+                       tensor.name.starts_with(kBest) || tensor.name == kSums;
+    if (!known) throw WeightsError(file.path + ": unexpected tensor '" + tensor.name + "'");
+  }
+}
+
+}  // namespace
+
+void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
+  std::vector<NamedTensor> tensors;
+  append(tensors, kModel, checkpoint.model);
+  append(tensors, kMomentum, checkpoint.momentum);
+  append(tensors, kBest, checkpoint.best.weights);
+  tensors.push_back({kSums, checkpoint.sums});
+  const nlohmann::json own = {
+      {"kind", "checkpoint"},
+      {"epoch", checkpoint.position.epoch},
+      {"step", checkpoint.position.step},
+      {"config_sha256", checkpoint.identity.config_sha256},
+      {"dataset_sha256", checkpoint.identity.dataset_sha256},
+      {"teacher_sha256", checkpoint.identity.teacher_sha256},
+      {"compute", checkpoint.identity.compute},
+      {"best_epoch", checkpoint.best.epoch},
+      {"best_accuracy", checkpoint.best.accuracy},
+      {"sum_names", checkpoint.sum_names},
+      {"samples", checkpoint.samples},
+      {"epoch_seconds", checkpoint.epoch_seconds},
+      {"total_seconds", checkpoint.total_seconds}};
+  write_tensor_file(path, tensors, own);
+}
+
+void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint) {
+  const TensorFile file = read_tensor_file(path);
+  if (!file.own.is_object() || file.own.value("kind", "") != "checkpoint") {
+    throw WeightsError(path.string() + ": is not an ekd checkpoint");
+  }
+  try {
+    check_identity(checkpoint.identity, file.own, path.string());
+    checkpoint.position = {file.own.at("epoch"), file.own.at("step")};
+    checkpoint.best.epoch = file.own.at("best_epoch");
+    checkpoint.best.accuracy = file.own.at("best_accuracy");
+    checkpoint.sum_names = file.own.at("sum_names").get<std::vector<std::string>>();
+    checkpoint.samples = file.own.at("samples");
+    checkpoint.epoch_seconds = file.own.at("epoch_seconds");
+    checkpoint.total_seconds = file.own.at("total_seconds");
+  } catch (const nlohmann::json::exception& error) {
+    throw WeightsError(path.string() + ": its metadata is incomplete: " + error.what());
+  }
+  check_names(file);
+  checkpoint.sums = file.at(kSums);
+  if (checkpoint.sums.scalar_type() != at::kDouble || checkpoint.sums.dim() != 1 ||
+      checkpoint.sums.size(0) != static_cast<std::int64_t>(checkpoint.sum_names.size())) {
+    throw WeightsError(path.string() + ": its loss sums do not fit their names");
+  }
+  checkpoint.best.weights.clear();
+  if (checkpoint.best.epoch >= 0) {
+    for (const auto& [name, tensor] : checkpoint.model) checkpoint.best.weights.push_back({name, tensor.detach().clone()});
+    copy_into(checkpoint.best.weights, file, kBest);
+  }
+  // Both groups are checked before either is written: copy_into checks all of its own first, so check momentum on copies.
+  std::vector<NamedTensor> momentum_copy;
+  for (const auto& [name, tensor] : checkpoint.momentum) momentum_copy.push_back({name, tensor.clone()});
+  copy_into(momentum_copy, file, kMomentum);
+  copy_into(checkpoint.model, file, kModel);
+  copy_into(checkpoint.momentum, file, kMomentum);
+}
+
+}  // namespace ekd

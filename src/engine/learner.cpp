@@ -1,0 +1,170 @@
+#include "ekd/engine/learner.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/stack.h>
+#include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "ekd/core/error.h"
+#include "ekd/engine/model_file.h"
+#include "ekd/engine/schedule.h"
+#include "ekd/metrics/evaluate.h"
+
+namespace ekd {
+namespace {
+
+constexpr int kEpochBins = 15;
+
+// Whether every element of every tensor is finite: one number is read back.
+bool all_finite(const std::vector<NamedTensor>& tensors) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> floating;
+  for (const auto& named : tensors)
+    if (named.tensor.is_floating_point()) floating.push_back(named.tensor.detach());
+  return std::isfinite(at::stack(at::_foreach_norm(floating)).to(at::kDouble).sum().item<double>());
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_epoch)
+    : setup_(std::move(setup)), dir_(dir), steps_per_epoch_(steps_per_epoch), sgd_(setup_.model->parameters(), setup_.optim) {
+  if (std::filesystem::exists(dir_.checkpoint())) resume();
+  metric_log_.emplace(dir_.metrics(), position_.epoch);
+}
+
+double Learner::rate_at(std::int64_t epoch, std::int64_t step) const {
+  return learning_rate_at(setup_.optim, epoch * steps_per_epoch_ + step, steps_per_epoch_);
+}
+
+void Learner::train_step(const Batch& batch) {
+  setup_.model->set_training(true);
+  at::Tensor logits;
+  {
+    const AutocastGuard autocast(batch.images.device(), setup_.predict.precision);
+    logits = setup_.model->forward(batch.images).logits;
+  }
+  const LossTerms losses = setup_.objective(batch, logits.to(at::kFloat));
+  const at::Tensor total = losses.total();
+  total.backward();
+  sgd_.step(rate_at(position_.epoch, position_.step));
+  sums_.add(losses, total, batch.size(), position_.step);
+  ++position_.step;
+  if (batch.images.is_cpu()) check_finite();
+}
+
+void Learner::add_seconds(double seconds) {
+  epoch_seconds_ += seconds;
+  total_seconds_ += seconds;
+}
+
+void Learner::check_finite() const {
+  const auto bad = sums_.first_non_finite();
+  if (bad.step < 0) return;
+  throw NonFiniteError(folder() + ": the loss term '" + bad.term + "' is not finite at step " + std::to_string(bad.step) + " of epoch " +
+                       std::to_string(position_.epoch) + ", learning rate " + fmt::format("{:g}", rate_at(position_.epoch, bad.step)) +
+                       "; the last good checkpoint is kept; try a lower --lr or --warmup-epochs");
+}
+
+std::optional<Metrics> Learner::evaluate_epoch() {
+  const bool last = position_.epoch + 1 == setup_.optim.epochs;
+  if (!last && (position_.epoch + 1) % setup_.eval_every != 0) return std::nullopt;
+  const Predictions predictions = predict(*setup_.model, setup_.watched.set, setup_.predict);
+  return compute_metrics(log_probabilities(predictions.logits), predictions.labels, {kEpochBins});
+}
+
+void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds) {
+  const auto means = sums_.means();
+  nlohmann::ordered_json line = {{"epoch", position_.epoch}, {"lr", rate_at(position_.epoch, 0)}};
+  std::string text = fmt::format("epoch {}/{}  lr {:.4g}", position_.epoch + 1, setup_.optim.epochs, rate_at(position_.epoch, 0));
+  for (const auto& mean : means) {
+    line["train_" + mean.name] = mean.value;
+    text += fmt::format("  {} {:.4f}", mean.name, mean.value);
+  }
+  if (metrics) {
+    const std::string split = setup_.watched.name + "_";
+    const CalibrationMetrics& calibration = metrics->calibration.at(kEpochBins);
+    line[split + "accuracy"] = metrics->accuracy;
+    line[split + "nll"] = metrics->nll;
+    line[split + "ece15"] = calibration.ece;
+    line[split + "oe15"] = calibration.oe;
+    text += fmt::format("  {} accuracy {:.2f} %, nll {:.3f}, ece {:.4f}", setup_.watched.name, 100 * metrics->accuracy, metrics->nll,
+                        calibration.ece);
+  }
+  const double rate = epoch_seconds_ > 0 ? static_cast<double>(sums_.samples()) / epoch_seconds_ : 0;
+  line["images_per_s"] = rate;
+  line["seconds"] = epoch_seconds_ + evaluation_seconds;
+  metric_log_->append(line);
+  spdlog::info("{}  {:.0f} images/s", text, rate);
+}
+
+void Learner::finish_epoch() {
+  check_finite();
+  const auto start = std::chrono::steady_clock::now();
+  const auto metrics = evaluate_epoch();
+  if (!all_finite(model_state(*setup_.model))) {
+    throw NonFiniteError(folder() + ": weights are not finite after epoch " + std::to_string(position_.epoch) + ", learning rate " +
+                         fmt::format("{:g}", rate_at(position_.epoch, steps_per_epoch_ - 1)) + "; the last good checkpoint is kept");
+  }
+  const double evaluation_seconds = seconds_since(start);
+  log_epoch(metrics, evaluation_seconds);
+  total_seconds_ += evaluation_seconds;
+
+  nlohmann::json about = {{"epoch", position_.epoch}};
+  if (metrics) about["metrics"] = {{setup_.watched.name, to_json(*metrics)}};
+  save_weights(dir_.last(), *setup_.model, about);
+  if (metrics && metrics->accuracy > best_.accuracy) {
+    best_ = {position_.epoch, metrics->accuracy, {}};
+    for (const auto& [name, tensor] : model_state(*setup_.model)) best_.weights.push_back({name, tensor.detach().clone()});
+    about["selected_on"] = setup_.watched.name;
+    save_weights(dir_.best(), *setup_.model, about);
+  }
+  sums_.clear();
+  epoch_seconds_ = 0;
+  position_ = {position_.epoch + 1, 0};
+  ekd::save_checkpoint(dir_.checkpoint(), checkpoint());
+}
+
+void Learner::save_checkpoint() {
+  check_finite();
+  if (!all_finite(model_state(*setup_.model))) {
+    throw NonFiniteError(folder() + ": weights are not finite at step " + std::to_string(position_.step) + " of epoch " +
+                         std::to_string(position_.epoch) + "; the last good checkpoint is kept");
+  }
+  ekd::save_checkpoint(dir_.checkpoint(), checkpoint());
+}
+
+Checkpoint Learner::checkpoint() const {
+  return {.position = position_,
+          .identity = setup_.identity,
+          .best = best_,
+          .sum_names = sums_.names(),
+          .sums = sums_.values(),
+          .samples = sums_.samples(),
+          .epoch_seconds = epoch_seconds_,
+          .total_seconds = total_seconds_,
+          .model = model_state(*setup_.model),
+          .momentum = sgd_.state()};
+}
+
+void Learner::resume() {
+  Checkpoint stored = checkpoint();
+  load_checkpoint(dir_.checkpoint(), stored);
+  position_ = stored.position;
+  best_ = std::move(stored.best);
+  epoch_seconds_ = stored.epoch_seconds;
+  total_seconds_ = stored.total_seconds;
+  const at::Device device = setup_.watched.set.images.device();
+  sums_.restore(stored.sums, stored.sum_names, stored.samples, device);
+  spdlog::info("{}: going on from epoch {}, step {}", folder(), position_.epoch, position_.step);
+}
+
+}  // namespace ekd

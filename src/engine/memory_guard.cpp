@@ -1,0 +1,39 @@
+#include "ekd/engine/memory_guard.h"
+
+#include <c10/util/Exception.h>
+#include <unistd.h>
+
+#include <new>
+#include <string_view>
+
+#include "ekd/core/cuda_device.h"
+
+namespace ekd {
+namespace {
+
+bool is_out_of_memory(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return true;
+  if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) return true;
+  // The CPU allocator throws a plain c10::Error.
+  const std::string_view text = error.what();
+  return text.find("DefaultCPUAllocator: can't allocate memory") != std::string_view::npos ||
+         text.find("DefaultCPUAllocator: not enough memory") != std::string_view::npos;
+}
+
+}  // namespace
+
+std::string memory_advice(const std::exception& error, const std::string& doing, at::Device device) {
+  if (!is_out_of_memory(error)) return {};
+  DeviceMemory memory;
+  if (device.is_cuda()) {
+    cuda_empty_cache();
+    memory = cuda_memory(device.index());
+  } else {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    memory = {static_cast<std::size_t>(sysconf(_SC_AVPHYS_PAGES)) * page, static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * page};
+  }
+  return "not enough memory on " + device.str() + " for " + doing + ": " + std::to_string(memory.free) + " of " +
+         std::to_string(memory.total) + " bytes are free; try a smaller --batch-size, --precision bf16, or another --device";
+}
+
+}  // namespace ekd

@@ -1,0 +1,47 @@
+#include "ekd/engine/sgd.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_fused_sgd.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros_like.h>
+
+namespace ekd {
+namespace {
+
+// The fused call walks raw memory: it checks neither shapes nor strides.
+bool same_layout(const at::Tensor& a, const at::Tensor& b) { return a.sizes() == b.sizes() && a.strides() == b.strides(); }
+
+}  // namespace
+
+Sgd::Sgd(const std::vector<NamedTensor>& parameters, const OptimConfig& config)
+    : momentum_(config.momentum), weight_decay_(config.weight_decay), nesterov_(config.nesterov) {
+  for (const auto& [name, parameter] : parameters) {
+    names_.push_back(name);
+    parameters_.push_back(parameter);
+    if (momentum_ != 0) momenta_.push_back(at::zeros_like(parameter.detach()));
+  }
+}
+
+void Sgd::step(double lr) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> gradients;
+  gradients.reserve(parameters_.size());
+  for (auto& parameter : parameters_) {
+    at::Tensor gradient = parameter.grad();
+    TORCH_CHECK(gradient.defined(), "a parameter has no gradient");
+    if (!same_layout(gradient, parameter)) gradient = at::empty_like(parameter).copy_(gradient);
+    gradients.push_back(std::move(gradient));
+  }
+  // Buffers start at zero, which makes the first step no special case: dampening is 0.
+  at::_fused_sgd_(parameters_, gradients, momenta_, weight_decay_, momentum_, lr, /*dampening=*/0, nesterov_,
+                  /*maximize=*/false, /*is_first_step=*/false);
+  for (auto& parameter : parameters_) parameter.mutable_grad().reset();
+}
+
+std::vector<NamedTensor> Sgd::state() const {
+  std::vector<NamedTensor> state;
+  for (std::size_t i = 0; i < momenta_.size(); ++i) state.push_back({names_[i], momenta_[i]});
+  return state;
+}
+
+}  // namespace ekd

@@ -1,0 +1,58 @@
+#include "ekd/engine/teacher.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <filesystem>
+#include <set>
+
+#include "ekd/core/error.h"
+#include "ekd/engine/model_file.h"
+
+namespace ekd {
+namespace {
+
+// NAME=PATH, unless the whole text is a path that exists.
+std::pair<std::string, std::string> split_name(const std::string& text) {
+  const auto equals = text.find('=');
+  if (equals == std::string::npos || equals == 0 || std::filesystem::exists(text)) return {"", text};
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+std::string default_name(const ModelSource& source) {
+  if (source.run.empty()) return source.file.stem().string();
+  const auto folder = source.run.filename().empty() ? source.run.parent_path() : source.run;
+  return folder.filename().string();
+}
+
+}  // namespace
+
+std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::int64_t classes, at::Device device) {
+  std::vector<Teacher> teachers;
+  std::set<std::string> names;
+  for (const auto& text : texts) {
+    const auto [name, path] = split_name(text);
+    const ModelSource source = resolve_model_source(path);
+    LoadedModel loaded = load_model(source);
+    const std::int64_t own_classes = loaded.model->spec().classes;
+    if (own_classes != classes) {
+      throw WeightsError(source.file.string() + ": this teacher tells " + std::to_string(own_classes) +
+                         " classes apart, the data has " + std::to_string(classes));
+    }
+    loaded.model->to(device);
+    for (auto& parameter : loaded.model->parameters()) parameter.tensor.requires_grad_(false);
+    Teacher teacher{name.empty() ? default_name(source) : name, path, loaded.sha256, std::move(loaded.model)};
+    if (!names.insert(teacher.name).second) {
+      throw UsageError("two teachers are named '" + teacher.name + "'; name them apart: --teacher NAME=" + path);
+    }
+    teachers.push_back(std::move(teacher));
+  }
+  return teachers;
+}
+
+at::Tensor teacher_logits(const Teacher& teacher, const at::Tensor& images, Precision precision) {
+  const at::NoGradGuard no_grad;  // not inference mode: its tensors could not take part in the student's backward
+  const AutocastGuard autocast(images.device(), precision);
+  return teacher.model->forward(images).logits.to(at::kFloat);
+}
+
+}  // namespace ekd

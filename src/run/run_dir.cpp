@@ -1,0 +1,59 @@
+#include "ekd/run/run_dir.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "ekd/core/atomic_file.h"
+#include "ekd/core/error.h"
+#include "ekd/run/host.h"
+
+namespace ekd {
+namespace {
+
+// "pid 123 on host", as the holder wrote it.
+std::string read_holder(int fd) {
+  char text[512] = {};
+  const ssize_t size = pread(fd, text, sizeof text - 1, 0);
+  return size > 0 ? std::string(text, static_cast<std::size_t>(size)) : "another process";
+}
+
+}  // namespace
+
+RunState run_state(const std::filesystem::path& folder) {
+  if (std::filesystem::exists(folder / "result.json")) return RunState::kFinished;
+  return std::filesystem::exists(folder / "config.json") ? RunState::kUnfinished : RunState::kAbsent;
+}
+
+RunDir::RunDir(std::filesystem::path folder) : folder_(std::move(folder)) {
+  make_directories(folder_);
+  const auto path = folder_ / ".lock";
+  lock_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (lock_ < 0) throw IoError(path.string() + ": cannot open: " + std::strerror(errno));
+  if (flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    const bool held = errno == EWOULDBLOCK;
+    const std::string reason = held ? read_holder(lock_) : std::strerror(errno);
+    close(lock_);
+    if (held) throw LockedError(folder_.string() + ": this run is held by " + reason);
+    throw IoError(path.string() + ": cannot lock: " + reason);
+  }
+  const std::string holder = "pid " + std::to_string(getpid()) + " on " + host_name();
+  if (ftruncate(lock_, 0) != 0 || pwrite(lock_, holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size())) {
+    const std::string reason = std::strerror(errno);
+    close(lock_);
+    throw IoError(path.string() + ": cannot write: " + reason);
+  }
+  remove_stale_temporaries(folder_);
+}
+
+RunDir::~RunDir() {
+  if (lock_ >= 0) close(lock_);  // closing releases the lock
+}
+
+RunDir::RunDir(RunDir&& other) noexcept : folder_(std::move(other.folder_)), lock_(std::exchange(other.lock_, -1)) {}
+
+}  // namespace ekd

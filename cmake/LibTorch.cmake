@@ -63,7 +63,10 @@ if(TORCH_CUDA_LIBRARIES OR TARGET torch_cuda)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)
-    find_package(CUDAToolkit REQUIRED)
+    # LibTorch's own module has found the toolkit. CMake 3.25's stumbles over CUDA 13, which has no nvToolsExt.
+    if(NOT TARGET CUDA::cudart)
+      find_package(CUDAToolkit REQUIRED)
+    endif()
     set(EKD_CUDA_KERNELS ON)
     # LibTorch's CMake files have put -gencode for TORCH_CUDA_ARCH_LIST into the flags already.
     set(CMAKE_CUDA_ARCHITECTURES OFF)
@@ -80,5 +83,9 @@ find_path(EKD_FMT_INCLUDE fmt/core.h PATHS /usr/include NO_CMAKE_PATH REQUIRED)
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/system_fmt)
 file(CREATE_LINK ${EKD_FMT_INCLUDE}/fmt ${PROJECT_BINARY_DIR}/system_fmt/fmt SYMBOLIC)
 target_include_directories(ekd_torch SYSTEM INTERFACE ${PROJECT_BINARY_DIR}/system_fmt ${TORCH_INCLUDE_DIRS})
+# at::parallel_for is header code: without this flag it runs serially. The run-time library is the one LibTorch loads.
 find_package(OpenMP REQUIRED COMPONENTS CXX)
-target_compile_options(ekd_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${OpenMP_CXX_FLAGS}>)
+target_link_libraries(ekd_torch INTERFACE OpenMP::OpenMP_CXX)
+# libtorch.so exports its own copies of std::filesystem, which crash in our hands (remove_all calls a null pointer): the
+# C++ library must come before it in the order in which symbols are looked up.
+target_link_options(ekd_torch INTERFACE LINKER:--push-state,--no-as-needed,-lstdc++,--pop-state)

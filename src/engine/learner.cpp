@@ -87,7 +87,8 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
   std::string text = fmt::format("epoch {}/{}  lr {:.4g}", position_.epoch + 1, setup_.optim.epochs, rate_at(position_.epoch, 0));
   for (const auto& mean : means) {
     line["train_" + mean.name] = mean.value;
-    text += fmt::format("  {} {:.4f}", mean.name, mean.value);
+    const bool repeats_loss = means.size() == 2 && mean.name != "loss";
+    if (!repeats_loss) text += fmt::format("  {} {:.4f}", mean.name, mean.value);
   }
   if (metrics) {
     const std::string split = setup_.watched.name + "_";

@@ -1,6 +1,6 @@
 // What the engine knows of an augmentation: it turns rows of the training set into a batch. Everything random about an
-// epoch is drawn on the host in doubles before its first batch and uploaded once, so that CPU and GPU see the same pictures
-// and no step waits for the host.
+// epoch is drawn on the host in doubles before its first batch and uploaded once, so that CPU and GPU see the same
+// pictures and no step waits for the host.
 #pragma once
 
 #include <cstdint>

@@ -7,8 +7,8 @@
 
 namespace ekd {
 
-// Mean over the views of KL(p_v ‖ clamp(mean_v p_v, 1e-7, 1)), mean over the batch. logits [views * B, classes], the views
-// of one image B apart; computed in float32. Returns a 0-dim float32 tensor.
+// Mean over the views of KL(p_v ‖ clamp(mean_v p_v, 1e-7, 1)), mean over the batch. logits [views * B, classes], the
+// views of one image B apart; computed in float32. Returns a 0-dim float32 tensor.
 at::Tensor jensen_shannon(const at::Tensor& logits, std::int64_t views);
 
 }  // namespace ekd

@@ -36,7 +36,8 @@ class Classifier {
   // Batch norm by batch statistics (training) or by running ones (evaluation).
   virtual void set_training(bool training) = 0;
 
-  // Moves parameters and buffers; four-dimensional parameters are kept channels_last. Call before making momentum buffers.
+  // Moves parameters and buffers; four-dimensional parameters are kept channels_last. Call before making momentum
+  // buffers.
   virtual void to(at::Device device) = 0;
 
   const ModelSpec& spec() const { return spec_; }

@@ -1,0 +1,71 @@
+// The layers that the networks are made of. Each registers its tensors under the names of the field's public
+// checkpoints.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "ekd/models/network.h"
+
+namespace ekd {
+
+// How a convolution's weights start.
+enum class ConvStart {
+  kFanOutNormal,  // N(0, 2 / (kernel² · out)): He et al., 2015
+  kFanInUniform,  // uniform in ±1/√(kernel² · in / groups): PyTorch's default
+};
+
+struct ConvShape {
+  std::int64_t in = 0, out = 0;
+  std::int64_t kernel = 1;  // odd; padded so that stride 1 keeps the size
+  std::int64_t stride = 1;
+  std::int64_t groups = 1;
+};
+
+// A convolution without bias: "weight" [out, in / groups, kernel, kernel].
+class Conv2d {
+ public:
+  Conv2d(const Scope& scope, const ConvShape& shape, ConvStart start);
+
+  at::Tensor operator()(const at::Tensor& x) const;
+
+ private:
+  ConvShape shape_;
+  at::Tensor weight_;
+};
+
+// Batch normalisation (Ioffe and Szegedy, 2015; eps 1e-5, momentum .1) together with what follows it in both networks:
+// an addition or none, then ReLU. Every normalisation of every network goes through `relu`, so that a fused kernel has
+// one place to stand in.
+class BatchNorm {
+ public:
+  BatchNorm(const Scope& scope, std::int64_t channels);
+
+  // max(normalised x + residual, 0); x [N, channels, H, W], residual undefined or of x's shape and dtype. `training`:
+  // by batch statistics, moving the running ones; otherwise by the running ones.
+  at::Tensor relu(const at::Tensor& x, bool training, const at::Tensor& residual = {}) const;
+
+ private:
+  at::Tensor weight_, bias_, running_mean_, running_var_;
+};
+
+// How a fully connected layer's bias starts; its weights always are uniform in ±1/√in.
+enum class BiasStart { kZero, kUniform };
+
+// "weight" [out, in] and "bias" [out].
+class Linear {
+ public:
+  Linear(const Scope& scope, std::int64_t in, std::int64_t out, BiasStart start);
+
+  at::Tensor operator()(const at::Tensor& x) const;
+
+ private:
+  at::Tensor weight_, bias_;
+};
+
+// Reads the channels as [groups, C / groups] and writes them as [C / groups, groups]; the result lies channels_last.
+// Zhang et al., "ShuffleNet", CVPR 2018, §3.1.
+at::Tensor shuffle_channels(const at::Tensor& x, std::int64_t groups);
+
+}  // namespace ekd

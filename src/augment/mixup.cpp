@@ -1,0 +1,70 @@
+#include "ekd/augment/mixup.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+
+#include "ekd/augment/batch_partners.h"
+#include "ekd/augment/plain_views.h"
+#include "ekd/augment/samplers.h"
+
+namespace ekd {
+namespace {
+
+enum Column : std::uint32_t { kFactor = 0, kPartner = 16 };
+
+class Mixup final : public Augmentation {
+ public:
+  explicit Mixup(const AugmentationContext& context)
+      : context_(context),
+        views_(context, RandomStream::kBaseView),
+        partners_(context.train.size(), context.batch_size) {}
+
+  void begin_epoch(std::int64_t epoch) override {
+    views_.begin_epoch(epoch);
+    epoch_ = epoch_word(epoch);
+    const at::Tensor factors = at::empty({partners_.batches()}, at::kFloat);
+    partners_.begin_epoch(context_.train.images.device(), [&](std::int64_t index, std::int64_t size) {
+      const MixupDraws draws = draw_mixup(context_.seed, epoch_, index, size, context_.config.mixup_alpha);
+      factors.select(0, index).copy_(draws.factor);
+      return draws.partner;
+    });
+    upload(factors_, factors, context_.train.images.device());
+  }
+
+  Batch batch(const at::Tensor& rows, std::int64_t batch_index) const override {
+    return mixup(views_.batch(rows), {factors_.select(0, batch_index), partners_.at(batch_index, rows.size(0))});
+  }
+
+ private:
+  AugmentationContext context_;
+  PlainViews views_;
+  BatchPartners partners_;
+  at::Tensor factors_;  // float32 [batches]
+  std::uint32_t epoch_ = 0;
+};
+
+}  // namespace
+
+Batch mixup(Batch batch, const MixupDraws& draws) {
+  const auto mixed = [&](const at::Tensor& own, const at::Tensor& other) {
+    return (own * draws.factor).add_(other * (1 - draws.factor));
+  };
+  batch.images = mixed(batch.images, select_images(batch.images, draws.partner));
+  batch.targets = mixed(batch.targets, batch.targets.index_select(0, draws.partner));
+  return batch;
+}
+
+MixupDraws draw_mixup(std::uint32_t seed, std::uint32_t epoch, std::int64_t batch_index, std::int64_t size,
+                      double alpha) {
+  const RowDraws draws(CountedRandom(seed, RandomStream::kMixup), epoch, static_cast<std::uint32_t>(batch_index));
+  const at::Tensor partner = at::empty({size}, at::kLong);
+  permutation(draws, kPartner, size, partner.mutable_data_ptr<std::int64_t>());
+  return {at::full({}, beta_variate(draws, kFactor, alpha), at::kFloat), partner};
+}
+
+std::unique_ptr<Augmentation> make_mixup(const AugmentationContext& context) {
+  return std::make_unique<Mixup>(context);
+}
+
+}  // namespace ekd

@@ -1,0 +1,62 @@
+#include "ekd/augment/registry.h"
+
+#include <algorithm>
+
+#include "ekd/augment/augmix.h"
+#include "ekd/augment/base_view.h"
+#include "ekd/augment/cutmix.h"
+#include "ekd/augment/cutout.h"
+#include "ekd/augment/mixup.h"
+#include "ekd/augment/plain_views.h"
+
+namespace ekd {
+namespace {
+
+void require(bool fits, const std::string& message) {
+  if (!fits) throw UsageError(message);
+}
+
+// What ranges of single settings cannot say: whether they fit these images.
+void check_fit(const AugmentationContext& context) {
+  const auto& images = context.train.images;
+  TORCH_CHECK(images.defined() && images.dim() == 4, "the training images are [N, C, H, W]");
+  TORCH_CHECK(context.batch_size >= 1 && context.classes >= 1, "batch size and classes are at least 1");
+  const ImageSize size = size_of(images);
+  const std::string these = "images of " + std::to_string(size.height) + "×" + std::to_string(size.width) + " pixels";
+  const auto& config = context.config;
+  require(context.train.size() > 0, "the training set is empty");
+  require(images.size(1) <= 3, "augmentations take images of 1 to 3 channels, not " + std::to_string(images.size(1)));
+  require(config.crop_padding < std::min(size.height, size.width),
+          "augment.crop_padding " + std::to_string(config.crop_padding) + " does not fit " + these +
+              "; accepted: less than their shorter side");
+  if (config.name == "cutout")
+    require(config.cutout_size <= std::max(size.height, size.width),
+            "augment.cutout_size " + std::to_string(config.cutout_size) + " does not fit " + these +
+                "; accepted: at most their longer side");
+  if (config.name == "cutmix")
+    require(config.cutmix_mode == "image" || config.cutmix_mode == "batch",
+            "unknown augment.cutmix_mode '" + config.cutmix_mode + "'; accepted: image, batch");
+}
+
+}  // namespace
+
+const Registry<AugmentationRow>& augmentation_registry() {
+  static const Registry<AugmentationRow> registry(
+      "augmentation",
+      {
+          {"none", "the base view alone: random crop, flip, small rotation", &make_none},
+          {"mixup", "one mixing factor a batch, partners from the batch (Zhang et al., 2018)", &make_mixup},
+          {"cutmix", "a box of another image, targets by area (Yun et al., 2019)", &make_cutmix},
+          {"cutout", "a square of zeros (DeVries and Taylor, 2017)", &make_cutout},
+          {"augmix", "three views: clean and two mixtures of operation chains (Hendrycks et al., 2020)", &make_augmix},
+      });
+  return registry;
+}
+
+std::unique_ptr<Augmentation> make_augmentation(const AugmentationContext& context) {
+  const AugmentationRow& row = augmentation_registry().at(context.config.name);
+  check_fit(context);
+  return row.make(context);
+}
+
+}  // namespace ekd

@@ -1,0 +1,99 @@
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <cstring>
+#include <fstream>
+#include <new>
+#include <stdexcept>
+
+#include "ekd/core/atomic_file.h"
+#include "ekd/core/error.h"
+#include "ekd/data/cifar100.h"
+
+namespace ekd {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kHint = "; scripts/get_cifar100.sh fetches CIFAR-100, --dataset synthetic needs no files";
+
+void check_is_file(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found) throw DataError(path.string() + ": no such file" + kHint);
+  if (error) throw IoError(path.string() + ": cannot read: " + error.message());
+  if (!fs::is_regular_file(status)) throw DataError(path.string() + ": is not a regular file" + kHint);
+}
+
+std::vector<std::byte> read_whole(const fs::path& path) {
+  check_is_file(path);
+  try {
+    return read_file(path);
+  } catch (const std::bad_alloc&) {
+  } catch (const std::length_error&) {
+  }
+  throw MemoryError(path.string() + ": not enough memory for its " + std::to_string(fs::file_size(path)) + " bytes");
+}
+
+void check_label(const fs::path& path, std::int64_t record, const char* kind, std::int64_t value,
+                 std::int64_t classes) {
+  if (value < classes) return;
+  throw DataError(path.string() + ": record " + std::to_string(record) + " (from 0) has " + kind + " label " +
+                  std::to_string(value) + "; accepted: 0 to " + std::to_string(classes - 1));
+}
+
+}  // namespace
+
+CifarFile read_cifar_file(const fs::path& path, std::int64_t usual_records, std::vector<std::string>& warnings) {
+  CifarFile file(read_whole(path));
+  const auto bytes = static_cast<std::int64_t>(file.bytes().size());
+  const std::string accepted =
+      "accepted: whole records of " + std::to_string(kCifarRecordBytes) + " bytes, at least one";
+  if (bytes == 0) throw DataError(path.string() + ": is empty; " + accepted);
+  if (bytes % kCifarRecordBytes != 0) {
+    throw DataError(path.string() + ": " + std::to_string(bytes) + " bytes are " + std::to_string(file.size()) +
+                    " records and " + std::to_string(bytes % kCifarRecordBytes) + " bytes; " + accepted);
+  }
+  for (std::int64_t record = 0; record < file.size(); ++record) {
+    check_label(path, record, "coarse", file.coarse_label(record), kCifarCoarseClasses);
+    check_label(path, record, "fine", file.label(record), kCifarClasses);
+  }
+  if (file.size() != usual_records) {
+    warnings.push_back(path.string() + ": " + std::to_string(file.size()) + " records where CIFAR-100 has " +
+                       std::to_string(usual_records) + "; taken as they are");
+  }
+  return file;
+}
+
+std::vector<std::string> read_label_names(const fs::path& path, std::int64_t count,
+                                          std::vector<std::string>& warnings) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return {};
+  std::ifstream stream(path);
+  std::vector<std::string> names;
+  // Bounded: the file may be anything. CIFAR's own ends with an empty line.
+  for (std::string line; names.size() <= static_cast<std::size_t>(count) && std::getline(stream, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    if (!line.empty()) names.push_back(line);
+  }
+  if (static_cast<std::int64_t>(names.size()) == count) return names;
+  warnings.push_back(path.string() + ": does not hold " + std::to_string(count) + " names; classes go without names");
+  return {};
+}
+
+ImageSet gather_records(const CifarFile& file, std::span<const std::int64_t> rows) {
+  const auto count = static_cast<std::int64_t>(rows.size());
+  ImageSet set{at::empty({count, 3, kCifarSide, kCifarSide}, at::kByte), at::empty({count}, at::kLong)};
+  auto* images = set.images.mutable_data_ptr<std::uint8_t>();
+  auto* labels = set.labels.mutable_data_ptr<std::int64_t>();
+  at::parallel_for(0, count, 1024, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t row = rows[static_cast<std::size_t>(i)];
+      labels[i] = file.label(row);
+      std::memcpy(images + i * kCifarImageBytes, file.image(row), kCifarImageBytes);
+    }
+  });
+  return set;
+}
+
+}  // namespace ekd

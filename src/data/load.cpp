@@ -1,0 +1,78 @@
+#include "ekd/data/load.h"
+
+#include <spdlog/spdlog.h>
+
+#include <filesystem>
+
+#include "ekd/core/error.h"
+#include "ekd/core/sha256.h"
+#include "ekd/data/cifar100.h"
+#include "ekd/data/split.h"
+#include "ekd/data/synthetic.h"
+
+namespace ekd {
+namespace {
+
+std::vector<std::uint8_t> labels_of(const CifarFile& file) {
+  std::vector<std::uint8_t> labels(static_cast<std::size_t>(file.size()));
+  for (std::int64_t i = 0; i < file.size(); ++i)
+    labels[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(file.label(i));
+  return labels;
+}
+
+Dataset load_cifar100(const DataConfig& config) {
+  const std::filesystem::path dir = config.dir;
+  std::vector<std::string> warnings;
+  const CifarFile train = read_cifar_file(dir / kCifarTrainFile, kCifarTrainRecords, warnings);
+  const CifarFile test = read_cifar_file(dir / kCifarTestFile, kCifarTestRecords, warnings);
+  const SplitRows rows = split_rows(labels_of(train), labels_of(test), kCifarClasses, config);
+  Dataset data;
+  data.class_names = read_label_names(dir / kCifarFineNamesFile, kCifarClasses, warnings);
+  for (const std::string& warning : warnings) spdlog::warn("{}", warning);
+  data.train = gather_records(train, rows.train);
+  data.val = gather_records(train, rows.val);
+  data.test = gather_records(test, rows.test);
+  return data;
+}
+
+Dataset load_synthetic(const DataConfig& config) {
+  const SplitRows rows = split_rows(synthetic_labels(SyntheticSplit::kTrain), synthetic_labels(SyntheticSplit::kTest),
+                                    kSyntheticClasses, config);
+  Dataset data;
+  data.class_names = synthetic_class_names();
+  data.train = synthetic_records(SyntheticSplit::kTrain, rows.train);
+  data.val = synthetic_records(SyntheticSplit::kTrain, rows.val);
+  data.test = synthetic_records(SyntheticSplit::kTest, rows.test);
+  return data;
+}
+
+std::string digest(const Dataset& data) {
+  Sha256 sha256;
+  for (const ImageSet* set : {&data.train, &data.val, &data.test}) {
+    const std::int64_t size = set->size();
+    sha256.update(&size, sizeof size);  // so that moving a record between splits shows
+    sha256.update(set->labels.const_data_ptr(), set->labels.nbytes());
+    sha256.update(set->images.const_data_ptr(), set->images.nbytes());
+  }
+  return sha256.hex();
+}
+
+}  // namespace
+
+Dataset load_dataset(const DataConfig& config) {
+  Dataset data;
+  if (config.dataset == "cifar100") {
+    data = load_cifar100(config);
+  } else if (config.dataset == "synthetic") {
+    data = load_synthetic(config);
+  } else {
+    throw UsageError("data.dataset '" + config.dataset + "' is unknown; accepted: cifar100, synthetic");
+  }
+  data.name = config.dataset;
+  data.classes = config.classes == 0 ? kCifarClasses : config.classes;
+  if (!data.class_names.empty()) data.class_names.resize(static_cast<std::size_t>(data.classes));
+  data.sha256 = digest(data);
+  return data;
+}
+
+}  // namespace ekd

@@ -1,0 +1,95 @@
+#include "ekd/kernels/augmix.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <vector>
+
+#include "ekd/kernels/augmix_task.h"
+#include "ekd/kernels/cuda_launch.h"
+#include "ekd/kernels/image_checks.h"
+#include "ekd/kernels/rotation.h"
+#include "ekd/kernels/serial_team.h"
+
+namespace ekd {
+namespace {
+
+constexpr std::int64_t kAffineValues = 6;
+static_assert(sizeof(Affine) == kAffineValues * sizeof(double), "maps are rows of a float64 tensor");
+
+void augmix_on_cpu(const AugmixTask& task) {
+  const NormaliseTable table = normalise_table(task.scale);
+  const std::size_t bytes = static_cast<std::size_t>(task.shape.channels) * task.shape.pixels();
+  at::parallel_for(0, task.batch, 1, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<std::uint8_t> buffers(kAugmixBuffers * bytes);
+    AugmixScratch scratch;
+    for (std::int64_t b = begin; b < end; ++b) augmix_image(task, b, buffers.data(), scratch, table, SerialTeam{});
+  });
+}
+
+void check_tables(const AugmixTables& tables, const at::Tensor& images) {
+  const auto& operations = tables.operations;
+  TORCH_CHECK(operations.dim() == 4 && operations.size(1) == kAugmixMixtures,
+              "AugMix's operations are [N, 2, width, depth]");
+  const std::int64_t chains = operations.size(2), depth = operations.size(3);
+  check_table(tables.views, images, at::kInt, kViewWords);
+  check_table(operations, images, at::kChar, kAugmixMixtures * chains * depth);
+  check_table(tables.amounts, images, at::kDouble, kAugmixMixtures * chains * depth);
+  check_table(tables.weights, images, at::kFloat, kAugmixMixtures * (chains + 1));
+  check_table(tables.rotations, images, at::kDouble, kAffineValues);
+  TORCH_CHECK(tables.rotations.size(0) == kRotations, "AugMix's rotations are [61, 6]");
+  TORCH_CHECK(chains >= 1 && depth >= 1, "AugMix has at least one chain of at least one operation");
+  for (const auto* table : {&tables.views, &tables.operations, &tables.amounts, &tables.weights})
+    TORCH_CHECK(table->size(0) == images.size(0), "AugMix's tables have a row for each image");
+}
+
+AugmixTask make_task(const at::Tensor& images, const at::Tensor& rows, const AugmixTables& tables) {
+  AugmixTask task{};
+  task.images = images.const_data_ptr<std::uint8_t>();
+  task.rows = rows.const_data_ptr<std::int64_t>();
+  task.views = reinterpret_cast<const ViewParams*>(tables.views.const_data_ptr<std::int32_t>());
+  task.operations = tables.operations.const_data_ptr<std::int8_t>();
+  task.amounts = tables.amounts.const_data_ptr<double>();
+  task.weights = tables.weights.const_data_ptr<float>();
+  task.rotations = reinterpret_cast<const Affine*>(tables.rotations.const_data_ptr<double>());
+  task.batch = rows.size(0);
+  task.shape = {static_cast<int>(images.size(1)), static_cast<int>(images.size(2)), static_cast<int>(images.size(3))};
+  task.chains = static_cast<int>(tables.operations.size(2));
+  task.depth = static_cast<int>(tables.operations.size(3));
+  return task;
+}
+
+}  // namespace
+
+at::Tensor augmix_rotations(std::int64_t height, std::int64_t width) {
+  const at::Tensor rotations = at::empty({kRotations, kAffineValues}, at::kDouble);
+  auto* map = reinterpret_cast<Affine*>(rotations.mutable_data_ptr<double>());
+  for (int degrees = -kMostRotation; degrees <= kMostRotation; ++degrees)
+    map[degrees + kMostRotation] = rotation_matrix(degrees, static_cast<int>(width), static_cast<int>(height));
+  return rotations;
+}
+
+at::Tensor augmix_views(const at::Tensor& images, const at::Tensor& rows, const AugmixTables& tables,
+                        const Normalisation& normalisation) {
+  check_images(images);
+  check_rows(rows, images, images.size(0));
+  check_tables(tables, images);
+  AugmixTask task = make_task(images, rows, tables);
+  task.scale = channel_scale(normalisation);
+  const at::Tensor out = at::empty({(1 + kAugmixMixtures) * task.batch, images.size(1), images.size(2), images.size(3)},
+                                   images.options().dtype(at::kFloat), at::MemoryFormat::ChannelsLast);
+  task.out = out.mutable_data_ptr<float>();
+  if (task.batch == 0) return out;
+  if (images.is_cpu()) {
+    augmix_on_cpu(task);
+    return out;
+  }
+#ifdef EKD_CUDA_KERNELS
+  launch_on_cuda(images.device(), [&](CudaStream stream) { return launch_augmix(task, stream); });
+#else
+  launch_on_cuda(images.device(), {});
+#endif
+  return out;
+}
+
+}  // namespace ekd

@@ -1,0 +1,95 @@
+#include "ekd/metrics/temperature.h"
+
+#include <ATen/TensorOperators.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ekd/core/error.h"
+
+namespace ekd {
+namespace {
+
+// The NLL as a function of the inverse temperature β, at one point. It is convex in β: its slope, the mean of
+// E_p[z] − z_label, rises with β, and the variance of z under p is the slope's own slope.
+struct NllAt {
+  double value = 0, slope = 0, curvature = 0;
+};
+
+class ScaledNll {
+ public:
+  ScaledNll(const at::Tensor& logits, const at::Tensor& labels) : n_(logits.size(0)), classes_(logits.size(1)) {
+    // Less each row's maximum: no exponential overflows, and the NLL stays the same.
+    const at::Tensor rows = logits.detach().to(at::kCPU).to(at::kDouble);
+    const at::Tensor shifted = rows - rows.amax(1, /*keepdim=*/true);
+    label_logits_ = shifted.gather(1, labels.to(at::kCPU).unsqueeze(1)).contiguous();
+    if (shifted.isnan().any().item<bool>() || !label_logits_.isfinite().all().item<bool>()) {
+      throw NonFiniteError("no temperature can be fitted: the logits hold numbers that are not finite");
+    }
+    shifted_ = shifted.contiguous();
+  }
+
+  NllAt operator()(double beta) const {
+    const at::Tensor exponentials = (shifted_ * beta).exp_();
+    const double* z = shifted_.const_data_ptr<double>();
+    const double* e = exponentials.const_data_ptr<double>();
+    NllAt sum;
+    for (std::int64_t i = 0; i < n_; ++i) {
+      double mass = 0, first = 0, second = 0;
+      for (std::int64_t k = 0; k < classes_; ++k, ++z, ++e) {
+        if (*e == 0) continue;  // 0 · -∞ is no number
+        mass += *e;
+        first += *e * *z;
+        second += *e * *z * *z;
+      }
+      const double mean = first / mass, label_logit = label_logits_.const_data_ptr<double>()[i];
+      sum.value += std::log(mass) - beta * label_logit;
+      sum.slope += mean - label_logit;
+      sum.curvature += std::max(second / mass - mean * mean, 0.0);
+    }
+    const auto n = static_cast<double>(n_);
+    return {sum.value / n, sum.slope / n, sum.curvature / n};
+  }
+
+ private:
+  std::int64_t n_, classes_;
+  at::Tensor shifted_, label_logits_;
+};
+
+// Root of the slope between two values of log β at which it has different signs: Newton's step where it stays in the
+// bracket and halves the last one, otherwise the middle.
+double minimise(const ScaledNll& nll, double low, double high) {
+  double at = std::clamp(0.0, low, high), last_step = high - low;
+  for (int i = 0; i < 100; ++i) {
+    const double beta = std::exp(at);
+    const NllAt point = nll(beta);
+    if (point.slope == 0) break;
+    (point.slope < 0 ? low : high) = at;
+    double next = at - point.slope / (beta * point.curvature);
+    // The comparison also fails for NaN and ∞ from a vanishing curvature.
+    if (!(next > low && next < high && std::abs(next - at) < last_step / 2)) next = (low + high) / 2;
+    last_step = std::abs(next - at);
+    at = next;
+    if (last_step < 1e-10) break;
+  }
+  return at;
+}
+
+}  // namespace
+
+TemperatureFit fit_temperature(const at::Tensor& logits, const at::Tensor& labels) {
+  TORCH_CHECK(logits.dim() == 2 && logits.size(0) >= 1 && logits.size(1) >= 1 && labels.dim() == 1 &&
+                  labels.size(0) == logits.size(0) && labels.scalar_type() == at::kLong,
+              "fitting a temperature needs logits [N, classes] and int64 labels [N], not ", logits.sizes(), " and ",
+              labels.toString(), labels.sizes());
+  const ScaledNll nll(logits, labels);
+  const double low = 1 / kMaxTemperature, high = 1 / kMinTemperature;
+  const double slope_low = nll(low).slope, slope_high = nll(high).slope;
+  double beta = 1;
+  if (slope_low >= 0 && slope_high > 0) beta = low;
+  if (slope_low < 0 && slope_high <= 0) beta = high;
+  if (slope_low < 0 && slope_high > 0) beta = std::exp(minimise(nll, std::log(low), std::log(high)));
+  return {1 / beta, nll(beta).value};
+}
+
+}  // namespace ekd

@@ -1,0 +1,23 @@
+#include "ekd/metrics/top1.h"
+
+#include <algorithm>
+
+namespace ekd {
+
+Top1 top1(const at::Tensor& probs, const at::Tensor& labels) {
+  TORCH_CHECK(probs.dim() == 2 && probs.size(1) >= 1 && labels.dim() == 1 && labels.size(0) == probs.size(0),
+              "probabilities ", probs.sizes(), " and labels ", labels.sizes(), " are not [N, classes] and [N]");
+  const at::Tensor rows = probs.detach().to(at::kCPU, at::kDouble).contiguous();
+  const at::Tensor truth = labels.to(at::kCPU, at::kLong).contiguous();
+  const auto classes = rows.size(1);
+  Top1 outcome;
+  for (std::int64_t i = 0; i < rows.size(0); ++i) {
+    const double* row = rows.const_data_ptr<double>() + i * classes;
+    const double* best = std::max_element(row, row + classes);
+    outcome.confidences.push_back(*best);
+    outcome.hits.push_back(best - row == truth.const_data_ptr<std::int64_t>()[i]);
+  }
+  return outcome;
+}
+
+}  // namespace ekd

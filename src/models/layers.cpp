@@ -1,0 +1,77 @@
+#include "ekd/models/layers.h"
+
+#include <ATen/ops/batch_norm.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/linear.h>
+
+#include <array>
+#include <cmath>
+#include <optional>
+
+namespace ekd {
+namespace {
+
+constexpr double kEps = 1e-5;
+constexpr double kMomentum = 0.1;
+
+at::Tensor conv_weight(const Scope& scope, const ConvShape& shape, ConvStart start) {
+  TORCH_CHECK(shape.in % shape.groups == 0 && shape.out % shape.groups == 0 && shape.kernel % 2 == 1,
+              "a convolution's groups divide its channels and its kernel is odd");
+  const std::array<std::int64_t, 4> sizes{shape.out, shape.in / shape.groups, shape.kernel, shape.kernel};
+  const auto area = static_cast<double>(shape.kernel * shape.kernel);
+  if (start == ConvStart::kFanOutNormal) {
+    return scope.normal_parameter("weight", sizes, std::sqrt(2 / (area * static_cast<double>(shape.out))));
+  }
+  return scope.uniform_parameter("weight", sizes, 1 / std::sqrt(area * static_cast<double>(sizes[1])));
+}
+
+}  // namespace
+
+Conv2d::Conv2d(const Scope& scope, const ConvShape& shape, ConvStart start)
+    : shape_(shape), weight_(conv_weight(scope, shape, start)) {}
+
+at::Tensor Conv2d::operator()(const at::Tensor& x) const {
+  return at::conv2d(x, weight_, /*bias=*/std::nullopt, shape_.stride, /*padding=*/at::IntArrayRef(shape_.kernel / 2),
+                    /*dilation=*/1, shape_.groups);
+}
+
+BatchNorm::BatchNorm(const Scope& scope, std::int64_t channels)
+    : weight_(scope.constant_parameter("weight", channels, 1)),
+      bias_(scope.constant_parameter("bias", channels, 0)),
+      running_mean_(scope.buffer("running_mean", channels, 0)),
+      running_var_(scope.buffer("running_var", channels, 1)) {
+  scope.batch_counter("num_batches_tracked");
+}
+
+at::Tensor BatchNorm::relu(const at::Tensor& x, bool training, const at::Tensor& residual) const {
+  at::Tensor y = at::batch_norm(x, weight_, bias_, running_mean_, running_var_, training, kMomentum, kEps,
+                                /*cudnn_enabled=*/true);
+  // In place: batch norm's backward needs its input and ReLU's its output, so nobody misses what is overwritten.
+  if (residual.defined()) y.add_(residual);
+  return y.relu_();
+}
+
+Linear::Linear(const Scope& scope, std::int64_t in, std::int64_t out, BiasStart start) {
+  const double bound = 1 / std::sqrt(static_cast<double>(in));
+  weight_ = scope.uniform_parameter("weight", {out, in}, bound);
+  bias_ = start == BiasStart::kZero ? scope.constant_parameter("bias", out, 0)
+                                    : scope.uniform_parameter("bias", out, bound);
+}
+
+at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
+
+at::Tensor shuffle_channels(const at::Tensor& x, std::int64_t groups) {
+  TORCH_CHECK(x.dim() == 4 && groups >= 1 && x.size(1) % groups == 0, "shuffle_channels: ", groups,
+              " groups do not divide ", x.sizes());
+  if (groups == 1) return x;
+  const auto batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
+  // Through [N, H, W, C], where channels_last channels are the innermost axis: the usual spelling on [N, C, H, W] gives
+  // an NCHW tensor back, and every layer after it then runs in the slow layout.
+  return x.permute({0, 2, 3, 1})
+      .reshape({batch, height, width, groups, channels / groups})
+      .transpose(3, 4)
+      .reshape({batch, height, width, channels})
+      .permute({0, 3, 1, 2});
+}
+
+}  // namespace ekd

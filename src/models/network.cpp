@@ -1,0 +1,83 @@
+#include "ekd/models/network.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+
+#include <utility>
+
+#include "ekd/core/error.h"
+
+namespace ekd {
+namespace {
+
+// set_data keeps the tensor that the layers, the optimiser and autograd know: same leaf, new storage.
+void move_tensor(at::Tensor tensor, at::Device device) {
+  at::Tensor moved = tensor.detach().to(device);
+  if (moved.dim() == 4) moved = moved.contiguous(at::MemoryFormat::ChannelsLast);
+  tensor.set_data(moved);
+}
+
+}  // namespace
+
+Scope::Scope(NetworkState& state, at::Generator generator, std::string prefix)
+    : state_(state), generator_(std::move(generator)), prefix_(std::move(prefix)) {}
+
+Scope Scope::operator/(const std::string& name) const { return {state_, generator_, prefix_ + name + "."}; }
+
+at::Tensor Scope::normal_parameter(const std::string& name, at::IntArrayRef shape, double std) const {
+  return add_parameter(name, at::empty(shape, at::kFloat).normal_(0, std, generator_));
+}
+
+at::Tensor Scope::uniform_parameter(const std::string& name, at::IntArrayRef shape, double bound) const {
+  return add_parameter(name, at::empty(shape, at::kFloat).uniform_(-bound, bound, generator_));
+}
+
+at::Tensor Scope::constant_parameter(const std::string& name, at::IntArrayRef shape, double value) const {
+  return add_parameter(name, at::full(shape, value, at::kFloat));
+}
+
+at::Tensor Scope::buffer(const std::string& name, at::IntArrayRef shape, double value) const {
+  state_.buffers.push_back({prefix_ + name, at::full(shape, value, at::kFloat)});
+  return state_.buffers.back().tensor;
+}
+
+void Scope::batch_counter(const std::string& name) const {
+  state_.buffers.push_back({prefix_ + name, at::zeros({}, at::kLong)});
+  state_.batch_counters.push_back(state_.buffers.back().tensor);
+}
+
+at::Tensor Scope::add_parameter(const std::string& name, const at::Tensor& start) const {
+  at::Tensor parameter = start.dim() == 4 ? start.contiguous(at::MemoryFormat::ChannelsLast) : start;
+  parameter.requires_grad_();
+  state_.parameters.push_back({prefix_ + name, parameter});
+  return parameter;
+}
+
+Network::Network(ModelSpec spec, std::uint64_t seed)
+    : Classifier(std::move(spec)), root_(state_, at::make_generator<at::CPUGeneratorImpl>(seed)) {
+  if (this->spec().classes < 1 || this->spec().channels < 1) {
+    throw UsageError("model '" + this->spec().name + "' needs at least one class and one image channel");
+  }
+}
+
+Outputs Network::forward(const at::Tensor& images) {
+  TORCH_CHECK(images.dim() == 4 && images.size(1) == spec().channels, spec().name, " takes images [N, ",
+              spec().channels, ", H, W], not ", images.sizes());
+  if (training_) {
+    const at::NoGradGuard no_grad;
+    at::_foreach_add_(state_.batch_counters, 1);
+  }
+  return run(images.contiguous(at::MemoryFormat::ChannelsLast), training_);
+}
+
+void Network::to(at::Device device) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : state_.parameters) move_tensor(tensor, device);
+  for (const auto& [name, tensor] : state_.buffers) move_tensor(tensor, device);
+}
+
+}  // namespace ekd

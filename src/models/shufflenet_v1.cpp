@@ -1,0 +1,107 @@
+#include "ekd/models/shufflenet_v1.h"
+
+#include <ATen/ops/avg_pool2d.h>
+#include <ATen/ops/cat.h>
+
+#include <string>
+
+#include "ekd/models/layers.h"
+
+namespace ekd {
+namespace {
+
+constexpr std::int64_t kGroups = 3;
+constexpr std::int64_t kStem = 24;
+
+struct ShuffleShape {
+  std::int64_t in = 0, out = 0;
+  std::int64_t stride = 1;           // 2: the shortcut is a pooling and its channels are appended
+  std::int64_t in_groups = kGroups;  // of the first convolution and the shuffle
+};
+
+struct ShuffleBlock {
+  ShuffleBlock(const Scope& scope, const ShuffleShape& shape)
+      : ShuffleBlock(scope, shape, shape.stride == 1 ? shape.out : shape.out - shape.in) {}
+
+  at::Tensor operator()(const at::Tensor& x, bool training) const {
+    at::Tensor out = shuffle_channels(bn1.relu(conv1(x), training), in_groups);
+    out = conv3(bn2.relu(conv2(out), training));
+    if (stride == 1) return bn3.relu(out, training, x);
+    // The definition has one ReLU behind the concatenation. x comes out of a ReLU, so its average is not negative and
+    // needs none; where the average is 0 the gradient that this lets through meets only zeros of that earlier ReLU.
+    return at::cat({bn3.relu(out, training), at::avg_pool2d(x, /*kernel_size=*/3, /*stride=*/2, /*padding=*/1)}, 1);
+  }
+
+  std::int64_t stride, in_groups;
+  Conv2d conv1;
+  BatchNorm bn1;
+  Conv2d conv2;
+  BatchNorm bn2;
+  Conv2d conv3;
+  BatchNorm bn3;
+
+ private:
+  ShuffleBlock(const Scope& scope, const ShuffleShape& shape, std::int64_t last)
+      : ShuffleBlock(scope, shape, last / 4, last) {}
+
+  // `last` channels come out of the third convolution, `middle` go through the first two.
+  ShuffleBlock(const Scope& scope, const ShuffleShape& shape, std::int64_t middle, std::int64_t last)
+      : stride(shape.stride),
+        in_groups(shape.in_groups),
+        conv1(scope / "conv1", {.in = shape.in, .out = middle, .groups = shape.in_groups}, ConvStart::kFanInUniform),
+        bn1(scope / "bn1", middle),
+        conv2(scope / "conv2", {.in = middle, .out = middle, .kernel = 3, .stride = shape.stride, .groups = middle},
+              ConvStart::kFanInUniform),
+        bn2(scope / "bn2", middle),
+        conv3(scope / "conv3", {.in = middle, .out = last, .groups = kGroups}, ConvStart::kFanInUniform),
+        bn3(scope / "bn3", last) {}
+};
+
+struct ShuffleStage {
+  ShuffleStage(const Scope& scope, std::int64_t in, std::int64_t out, int count) {
+    blocks.reserve(count);
+    blocks.emplace_back(scope / "0", ShuffleShape{in, out, /*stride=*/2, in == kStem ? 1 : kGroups});
+    for (int i = 1; i < count; ++i) blocks.emplace_back(scope / std::to_string(i), ShuffleShape{out, out});
+  }
+
+  at::Tensor operator()(at::Tensor x, bool training) const {
+    for (const auto& block : blocks) x = block(x, training);
+    return x;
+  }
+
+  std::vector<ShuffleBlock> blocks;
+};
+
+class ShuffleNet final : public Network {
+ public:
+  ShuffleNet(const ModelSpec& spec, std::uint64_t seed)
+      : Network(spec, seed),
+        conv1(root() / "conv1", {.in = spec.channels, .out = kStem}, ConvStart::kFanInUniform),
+        bn1(root() / "bn1", kStem),
+        layer1(root() / "layer1", kStem, 240, 4),
+        layer2(root() / "layer2", 240, 480, 8),
+        layer3(root() / "layer3", 480, 960, 4),
+        linear(root() / "linear", 960, spec.classes, BiasStart::kUniform) {}
+
+ private:
+  Outputs run(const at::Tensor& images, bool training) const override {
+    const at::Tensor stage1 = layer1(bn1.relu(conv1(images), training), training);
+    const at::Tensor stage2 = layer2(stage1, training);
+    const at::Tensor stage3 = layer3(stage2, training);
+    const at::Tensor pooled = stage3.mean({2, 3});
+    return {linear(pooled), {{"layer1", stage1}, {"layer2", stage2}, {"layer3", stage3}, {"pooled", pooled}}};
+  }
+
+  Conv2d conv1;
+  BatchNorm bn1;
+  ShuffleStage layer1, layer2, layer3;
+  Linear linear;
+};
+
+}  // namespace
+
+std::unique_ptr<Classifier> make_shufflenet_v1(const ModelSpec& spec, std::uint64_t seed) {
+  return std::make_unique<ShuffleNet>(spec, seed);
+}
+
+}  // namespace ekd

@@ -1,0 +1,89 @@
+// Interrupted and continued equals never interrupted, to the bit.
+#include <nlohmann/json.hpp>
+
+#include "ekd/core/error.h"
+#include "ekd/run/metric_log.h"
+#include "tests/engine/training_fixture.h"
+#include "tests/support/expect_error.h"
+
+namespace ekd {
+namespace {
+
+using test::Training;
+using test::TrainingSpec;
+
+struct ResumeCase {
+  const char* name;
+  TrainingSpec spec;
+};
+
+void PrintTo(const ResumeCase& value, std::ostream* out) { *out << value.name; }
+
+class Resume : public ::testing::TestWithParam<std::tuple<ResumeCase, Position>> {};
+
+TEST_P(Resume, GivesTheSameBits) {
+  const auto& [resume_case, cut] = GetParam();
+  const TrainingSpec& spec = resume_case.spec;
+  const test::TemporaryFolder folder;
+  Training whole(spec, folder / "whole");
+  EXPECT_EQ(fit(whole.stream(), {&whole.learner()}, ProgressStyle::kNone), 0);
+  {
+    Training first(spec, folder / "cut");
+    first.train_until(cut);
+    if (cut.step > 0) first.learner().save_checkpoint();  // finish_epoch saves at an epoch's end
+  }
+  Training second(spec, folder / "cut");
+  ASSERT_EQ(second.learner().position(), cut);
+  EXPECT_EQ(fit(second.stream(), {&second.learner()}, ProgressStyle::kNone), 0);
+
+  test::expect_same_bits(whole.learner().model(), second.learner().model());
+  EXPECT_EQ(test::read_text(whole.dir().last()), test::read_text(second.dir().last()));
+  EXPECT_EQ(test::read_text(whole.dir().best()), test::read_text(second.dir().best()));
+  auto left = read_metrics(whole.dir().metrics()), right = read_metrics(second.dir().metrics());
+  ASSERT_EQ(left.size(), 2U);
+  ASSERT_EQ(right.size(), 2U);
+  for (auto* lines : {&left, &right})
+    for (auto& line : *lines) {
+      line.erase("seconds");
+      line.erase("images_per_s");
+    }
+  EXPECT_EQ(left, right);
+}
+
+const ResumeCase kCases[] = {
+    {"none", {.augmentation = "none"}},
+    {"mixup", {.augmentation = "mixup"}},
+    {"cutmix", {.augmentation = "cutmix"}},
+    {"cutout", {.augmentation = "cutout"}},
+    {"augmix", {.augmentation = "augmix"}},
+    {"wrn", {.augmentation = "none", .model = "wrn_40_2"}},
+    {"bf16", {.augmentation = "mixup", .precision = Precision::kBf16}},
+    {"distill_one", {.teachers = 1}},
+    {"distill_four", {.augmentation = "cutmix", .teachers = 4}},
+};
+
+INSTANTIATE_TEST_SUITE_P(Matrix, Resume,
+                         ::testing::Combine(::testing::ValuesIn(kCases), ::testing::Values(Position{1, 0}, Position{0, 2})),
+                         [](const auto& test_info) {
+                           const Position cut = std::get<1>(test_info.param);
+                           return std::string(std::get<0>(test_info.param).name) + (cut.step == 0 ? "_epoch_end" : "_mid_epoch");
+                         });
+
+TEST(Checkpoint, AnotherRunsIsRefused) {
+  const test::TemporaryFolder folder;
+  Training training({}, folder / "run");
+  training.train_until({0, 1});
+  training.learner().save_checkpoint();
+  Checkpoint stored;
+  stored.model = model_state(training.learner().model());
+  const auto path = training.dir().checkpoint();
+  stored.identity = {"other", test::tiny_data().sha256, {}, "cpu"};
+  EXPECT_ERROR(load_checkpoint(path, stored), UsageError, "other settings");
+  stored.identity = {"config", "other", {}, "cpu"};
+  EXPECT_ERROR(load_checkpoint(path, stored), UsageError, "the data is not what this run began with");
+  stored.identity = {"config", test::tiny_data().sha256, {"t"}, "cpu"};
+  EXPECT_ERROR(load_checkpoint(path, stored), UsageError, "the teachers are not those");
+}
+
+}  // namespace
+}  // namespace ekd

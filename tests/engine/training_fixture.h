@@ -1,0 +1,100 @@
+// A training small enough for tests, on the synthetic set, with real networks.
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ekd/data/load.h"
+#include "ekd/engine/batch_stream.h"
+#include "ekd/engine/fit.h"
+#include "ekd/engine/learner.h"
+#include "ekd/models/registry.h"
+#include "ekd/run/run_dir.h"
+#include "tests/support/temporary_folder.h"
+
+namespace ekd::test {
+
+struct TrainingSpec {
+  std::string augmentation = "none";
+  std::string model = "shufflenet_v1";
+  std::string schedule = "cosine";
+  std::int64_t epochs = 2;
+  std::size_t teachers = 0;
+  double lr = 0.05;
+  Precision precision = Precision::kFp32;
+};
+
+inline const Dataset& tiny_data() {
+  static const Dataset data = load_dataset({.dataset = "synthetic", .train_limit = 22, .test_limit = 8, .classes = 4});
+  return data;
+}
+
+// One run of a spec in one folder: 22 images in batches of 8, so 3 steps an epoch and a smaller last batch.
+class Training {
+ public:
+  Training(const TrainingSpec& spec, const std::filesystem::path& folder) : dir_(folder) {
+    at::set_num_threads(1);
+    std::vector<Teacher> teachers;
+    for (std::size_t i = 0; i < spec.teachers; ++i) {
+      teachers.push_back({"t" + std::to_string(i), "", "", make_model({.name = "shufflenet_v1", .classes = 4}, 100 + i)});
+      teachers.back().model->set_training(false);
+    }
+    AugmentConfig augment;
+    augment.name = spec.augmentation;
+    stream_ = std::make_unique<BatchStream>(
+        AugmentationContext{tiny_data().train, tiny_data().classes, tiny_data().normalisation, augment, /*seed=*/3, /*batch_size=*/8},
+        teachers, spec.precision);
+    learner_ = std::make_unique<Learner>(setup(spec), dir_, stream_->steps_per_epoch());
+  }
+
+  // Steps up to, not including, `end`; epochs that get complete are finished.
+  void train_until(Position end) {
+    while (learner_->position() < end) {
+      const Position here = learner_->position();
+      stream_->begin_epoch(here.epoch);
+      learner_->train_step(stream_->batch(here.step));
+      if (learner_->position().step == stream_->steps_per_epoch()) learner_->finish_epoch();
+    }
+  }
+
+  BatchStream& stream() { return *stream_; }
+  Learner& learner() { return *learner_; }
+  const RunDir& dir() const { return dir_; }
+
+ private:
+  static LearnerSetup setup(const TrainingSpec& spec) {
+    OptimConfig optim;
+    optim.epochs = spec.epochs;
+    optim.lr = spec.lr;
+    optim.schedule = spec.schedule;
+    auto model = make_model({.name = spec.model, .classes = 4}, /*seed=*/3);
+    model->to(at::kCPU);
+    std::vector<std::size_t> all(spec.teachers);
+    for (std::size_t i = 0; i < spec.teachers; ++i) all[i] = i;
+    DistillConfig distill;
+    return {.model = std::move(model),
+            .objective = spec.teachers > 0 ? distillation_objective(distill, 12, all) : supervised_objective(12),
+            .optim = optim,
+            .eval_every = 1,
+            .predict = {tiny_data().normalisation, 8, spec.precision},
+            .watched = {"test", tiny_data().test},
+            .identity = {"config", tiny_data().sha256, {}, "cpu"}};
+  }
+
+  RunDir dir_;
+  std::unique_ptr<BatchStream> stream_;
+  std::unique_ptr<Learner> learner_;
+};
+
+inline void expect_same_bits(const Classifier& a, const Classifier& b) {
+  const auto left = model_state(a), right = model_state(b);
+  ASSERT_EQ(left.size(), right.size());
+  for (std::size_t i = 0; i < left.size(); ++i) EXPECT_TRUE(at::equal(left[i].tensor, right[i].tensor)) << left[i].name;
+}
+
+}  // namespace ekd::test

@@ -1,0 +1,129 @@
+#include "ekd/losses/kd.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace ekd {
+namespace {
+
+struct Term {
+  double value = 0;
+  at::Tensor gradient;  // by the student's logits
+};
+
+Term term(const std::string& kd, const at::Tensor& student, const std::vector<at::Tensor>& teachers,
+          double temperature) {
+  const at::Tensor leaf = student.detach().clone().requires_grad_();
+  const at::Tensor loss = kd_registry().at(kd).loss(leaf, teachers, temperature);
+  loss.backward();
+  return {loss.item<double>(), leaf.grad()};
+}
+
+at::Tensor logits_of(double a, double b) { return at::tensor({std::log(a), std::log(b)}, at::kFloat).view({1, 2}); }
+
+TEST(Kd, MatchesHandArithmetic) {
+  // Student (.5, .5); teachers (.8, .2) and (.4, .6); T 1.
+  const at::Tensor student = logits_of(0.5, 0.5);
+  const std::vector<at::Tensor> teachers{logits_of(0.8, 0.2), logits_of(0.4, 0.6)};
+  const double first = 0.8 * std::log(0.8 / 0.5) + 0.2 * std::log(0.2 / 0.5);
+  const double second = 0.4 * std::log(0.4 / 0.5) + 0.6 * std::log(0.6 / 0.5);
+  const double mean = 0.6 * std::log(0.6 / 0.5) + 0.4 * std::log(0.4 / 0.5);  // of (.8, .2) and (.4, .6): (.6, .4)
+  const double sum = 1.2 * std::log(1.2 / 0.5) + 0.8 * std::log(0.8 / 0.5);
+  // Mean logits: √(.8·.4) : √(.2·.6) = √.32 : √.12
+  const double a = std::sqrt(0.32) / (std::sqrt(0.32) + std::sqrt(0.12));
+  const double mean_logits = a * std::log(a / 0.5) + (1 - a) * std::log((1 - a) / 0.5);
+  EXPECT_NEAR(term("add-loss", student, teachers, 1).value, first + second, 1e-6);
+  EXPECT_NEAR(term("avg-loss", student, teachers, 1).value, (first + second) / 2, 1e-6);
+  EXPECT_NEAR(term("avg-softmax", student, teachers, 1).value, mean, 1e-6);
+  EXPECT_NEAR(term("sum-softmax", student, teachers, 1).value, sum, 1e-6);
+  EXPECT_NEAR(term("avg-logits", student, teachers, 1).value, mean_logits, 1e-6);
+  // d/dz of KL(p ‖ softmax z) is softmax z − p.
+  EXPECT_TRUE(at::allclose(term("add-loss", student, teachers, 1).gradient, at::tensor({-0.2F, 0.2F}).view({1, 2})));
+}
+
+TEST(Kd, TemperatureSoftensBothAndScalesBySquare) {
+  // At T 2 the odds 16 : 1 become 4 : 1, so KL of (.8, .2) from (.5, .5), times 4; two equal samples average to one.
+  const at::Tensor student = logits_of(0.5, 0.5).repeat({2, 1}), teacher = logits_of(16, 1).repeat({2, 1});
+  const double expected = 4 * (0.8 * std::log(0.8 / 0.5) + 0.2 * std::log(0.2 / 0.5));
+  for (const auto& name : kd_registry().names()) {
+    EXPECT_NEAR(term(name, student, {teacher}, 2).value, expected, 1e-5) << name;
+  }
+}
+
+TEST(Kd, WaysThatShareAGradientDifferInValue) {
+  const at::Tensor student = 3 * at::randn({16, 20});
+  const std::vector<at::Tensor> teachers{3 * at::randn({16, 20}), 3 * at::randn({16, 20}), 3 * at::randn({16, 20})};
+  for (const double temperature : {1.0, 4.0, 50.0}) {
+    const Term add = term("add-loss", student, teachers, temperature),
+               avg = term("avg-loss", student, teachers, temperature);
+    const Term sum_softmax = term("sum-softmax", student, teachers, temperature);
+    const Term avg_softmax = term("avg-softmax", student, teachers, temperature);
+    const Term avg_logits = term("avg-logits", student, teachers, temperature);
+    const double size = add.gradient.abs().max().item<double>();
+    EXPECT_TRUE(at::allclose(sum_softmax.gradient, add.gradient, 1e-5, 1e-5 * size)) << temperature;
+    EXPECT_TRUE(at::allclose(avg_softmax.gradient, avg.gradient, 1e-5, 1e-5 * size)) << temperature;
+    EXPECT_TRUE(at::allclose(avg.gradient * 3, add.gradient, 1e-5, 1e-5 * size)) << temperature;
+    EXPECT_NEAR(add.value, 3 * avg.value, 1e-5 * add.value);
+    // The log of a concave mean: averaging first can only lower the divergence; summing without dividing adds K·log K.
+    EXPECT_LT(avg_softmax.value, 0.999 * avg.value);
+    EXPECT_NEAR(sum_softmax.value, 3 * avg_softmax.value + temperature * temperature * 3 * std::log(3.0),
+                1e-5 * sum_softmax.value);
+    EXPECT_FALSE(at::allclose(avg_logits.gradient, avg.gradient, 1e-3, 1e-4 * size)) << temperature;
+  }
+}
+
+TEST(Kd, NothingFlowsIntoTeachers) {
+  const at::Tensor student = at::randn({4, 5}).requires_grad_();
+  const std::vector<at::Tensor> teachers{at::randn({4, 5}).requires_grad_(), at::randn({4, 5}).requires_grad_()};
+  for (const auto& row : kd_registry().rows()) {
+    row.loss(student, teachers, 4).backward();
+    for (const auto& teacher : teachers) EXPECT_FALSE(teacher.grad().defined()) << row.name;
+  }
+}
+
+TEST(Kd, IsZeroWithoutGradientForAStudentThatEqualsItsTeacher) {
+  const at::Tensor logits = 5 * at::randn({8, 10});
+  for (const auto& name : {"add-loss", "avg-loss", "avg-softmax", "avg-logits"}) {
+    const Term same = term(name, logits, {logits, logits}, 4);
+    EXPECT_NEAR(same.value, 0, 1e-4) << name;
+    EXPECT_LT(same.gradient.abs().max().item<double>(), 1e-5) << name;
+  }
+}
+
+TEST(Kd, SurvivesProbabilitiesThatUnderflow) {
+  // exp(−500) is 0 in float32. KL of (1, 0) from (0, 1): 1 · (0 − (−500)).
+  const at::Tensor student = at::tensor({0.0F, 500.0F}).view({1, 2}), teacher = at::tensor({500.0F, 0.0F}).view({1, 2});
+  for (const auto& name : kd_registry().names()) {
+    const Term far = term(name, student, {teacher}, 1);
+    EXPECT_NEAR(far.value, 500, 1e-3) << name;
+    EXPECT_TRUE(far.gradient.isfinite().all().item<bool>()) << name;
+  }
+}
+
+TEST(Kd, ComputesInFloat32WhateverComesIn) {
+  const at::Tensor student = at::randn({8, 10}).to(at::kBFloat16), teacher = at::randn({8, 10}).to(at::kBFloat16);
+  for (const auto& row : kd_registry().rows()) {
+    const at::Tensor loss = row.loss(student, {teacher, teacher}, 50);
+    EXPECT_EQ(loss.scalar_type(), at::kFloat) << row.name;
+    const at::Tensor wide = row.loss(student.to(at::kFloat), {teacher.to(at::kFloat), teacher.to(at::kFloat)}, 50);
+    EXPECT_EQ(loss.item<float>(), wide.item<float>()) << row.name;
+  }
+}
+
+TEST(Kd, RefusesWhatDoesNotFit) {
+  const at::Tensor student = at::randn({4, 5});
+  for (const auto& row : kd_registry().rows()) {
+    EXPECT_THROW(row.loss(student, {}, 4), c10::Error) << row.name;
+    EXPECT_THROW(row.loss(student, {at::randn({4, 6})}, 4), c10::Error) << row.name;
+    EXPECT_THROW(row.loss(student, {student}, 0), c10::Error) << row.name;
+  }
+  EXPECT_THROW(kd_registry().at("add_loss"), UsageError);
+}
+
+}  // namespace
+}  // namespace ekd

@@ -1,0 +1,158 @@
+#include "ekd/metrics/evaluate.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "ekd/core/error.h"
+#include "ekd/metrics/calibration.h"
+#include "ekd/metrics/temperature.h"
+
+namespace ekd {
+namespace {
+
+at::Tensor two_by_two(double a, double b, double c, double d) {
+  return at::tensor({a, b, c, d}, at::kDouble).view({2, 2});
+}
+
+TEST(Evaluate, MatchesHandArithmetic) {
+  // (.8, .2) with label 0 and (.6, .4) with label 1.
+  const Metrics metrics = compute_metrics(two_by_two(.8, .2, .6, .4).log(), at::tensor({0, 1}, at::kLong), {2});
+  EXPECT_EQ(metrics.n, 2);
+  EXPECT_DOUBLE_EQ(metrics.accuracy, 0.5);
+  EXPECT_DOUBLE_EQ(metrics.top5, 1) << "two classes: every label is among five";
+  EXPECT_NEAR(metrics.nll, -(std::log(0.8) + std::log(0.4)) / 2, 1e-12);
+  EXPECT_NEAR(metrics.brier, (2 * 0.2 * 0.2 + 2 * 0.6 * 0.6) / 2, 1e-12);
+  EXPECT_NEAR(metrics.mean_confidence, 0.7, 1e-12);
+  EXPECT_NEAR(metrics.aurc, (0 + 0.5) / 2, 1e-12);  // risks 0, 1/2: one trapezoid of width 1/2 over 1/2
+  ASSERT_EQ(metrics.calibration.size(), 1U);
+  const CalibrationMetrics& two = metrics.calibration.at(2);
+  EXPECT_NEAR(two.ece, 0.7 - 0.5, 1e-12);  // both in (.5, 1]
+  EXPECT_NEAR(two.oe, 0.7 * 0.2, 1e-12);
+  EXPECT_NEAR(two.mce, 0.2, 1e-12);
+  EXPECT_NEAR(two.adaptive_ece, (0.6 + 0.2) / 2, 1e-12);  // .6 wrong alone, .8 right alone
+  EXPECT_NEAR(two.classwise_ece, 0.4 / 2, 1e-12);         // both classes: |1 − 1.4| and |1 − .6| over 2
+}
+
+TEST(Evaluate, NllSurvivesUnderflow) {
+  // exp(−2000) is 0 in doubles, its logarithm is not.
+  const at::Tensor logits = at::tensor({2000.0F, 0.0F}).view({1, 2});
+  const Metrics metrics = compute_metrics(log_probabilities(logits), at::tensor({1}, at::kLong), {15});
+  EXPECT_EQ(metrics.nll, 2000);
+  EXPECT_EQ(metrics.mean_confidence, 1);
+  EXPECT_EQ(metrics.brier, 2);
+  EXPECT_EQ(metrics.calibration.at(15).ece, 1) << "a confidence of exactly 1 is counted";
+}
+
+TEST(Evaluate, FiveFirstOfMoreClasses) {
+  const at::Tensor logits = at::tensor({7, 6, 5, 4, 3, 2, 1}, at::kFloat).view({1, 7}).repeat({7, 1});
+  const at::Tensor labels = at::tensor({0, 1, 2, 3, 4, 5, 6}, at::kLong);
+  const Metrics metrics = compute_metrics(log_probabilities(logits), labels, {});
+  EXPECT_DOUBLE_EQ(metrics.accuracy, 1.0 / 7);
+  EXPECT_DOUBLE_EQ(metrics.top5, 5.0 / 7);
+  EXPECT_TRUE(metrics.calibration.empty());
+  // All equal: the lower class comes first, so labels 0 … 4 are among the five and only 0 is the answer.
+  const Metrics flat = compute_metrics(log_probabilities(at::zeros({7, 7})), labels, {});
+  EXPECT_DOUBLE_EQ(flat.accuracy, 1.0 / 7);
+  EXPECT_DOUBLE_EQ(flat.top5, 5.0 / 7);
+  EXPECT_NEAR(flat.nll, std::log(7.0), 1e-12);
+}
+
+TEST(Evaluate, OneSampleAndManyBins) {
+  const Metrics metrics =
+      compute_metrics(log_probabilities(at::zeros({1, 4})), at::tensor({0}, at::kLong), {1, 15, 100});
+  EXPECT_EQ(metrics.aurc, 0);
+  for (const auto& [bins, calibration] : metrics.calibration) {
+    EXPECT_NEAR(calibration.ece, 0.75, 1e-12) << bins;
+    EXPECT_NEAR(calibration.adaptive_ece, 0.75, 1e-12) << bins;
+    EXPECT_NEAR(calibration.classwise_ece, (0.75 + 3 * 0.25) / 4, 1e-12) << bins;
+  }
+}
+
+TEST(Evaluate, AgreesWithTheFunctionsOfCalibration) {
+  const at::Tensor log_probs = log_probabilities(3 * at::randn({503, 11})), labels = at::randint(11, {503}, at::kLong);
+  const Metrics metrics = compute_metrics(log_probs, labels, {15});
+  const at::Tensor probs = log_probs.exp();
+  const ReliabilityBins bins = reliability_bins(probs, labels, 15);
+  EXPECT_DOUBLE_EQ(metrics.calibration.at(15).ece, expected_calibration_error(bins));
+  EXPECT_NEAR(metrics.calibration.at(15).adaptive_ece, adaptive_calibration_error(top1(probs, labels), 15), 1e-12);
+  EXPECT_NEAR(metrics.accuracy, (probs.argmax(1) == labels).to(at::kDouble).mean().item<double>(), 1e-12);
+}
+
+TEST(Evaluate, RefusesWhatDoesNotFit) {
+  const at::Tensor log_probs = log_probabilities(at::randn({3, 4})), labels = at::tensor({0, 1, 2}, at::kLong);
+  EXPECT_THROW(compute_metrics(log_probs.to(at::kFloat), labels, {15}), c10::Error);
+  EXPECT_THROW(compute_metrics(log_probs, labels.narrow(0, 0, 2), {15}), c10::Error);
+  EXPECT_THROW(compute_metrics(log_probs, labels + 2, {15}), c10::Error);
+  EXPECT_THROW(compute_metrics(log_probs, labels, {0}), c10::Error);
+  const at::Tensor broken = log_probs.clone();
+  broken[1][2] = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THROW(compute_metrics(broken, labels, {15}), NonFiniteError);
+}
+
+TEST(Ensemble, IsTheWeightedMeanOfProbabilities) {
+  const at::Tensor a = two_by_two(.8, .2, .1, .9), b = two_by_two(.4, .6, .5, .5);
+  // Weights 3 : 1: (.8·3 + .4)/4 = .7, (.1·3 + .5)/4 = .2.
+  const at::Tensor mean = ensemble_log_probabilities({a.log(), b.log()}, {3, 1}).exp();
+  EXPECT_TRUE(at::allclose(mean, two_by_two(.7, .3, .2, .8), 1e-12, 1e-12));
+  EXPECT_TRUE(at::allclose(ensemble_log_probabilities({a.log(), b.log()}, {0, 2}), b.log(), 1e-12, 1e-12));
+  EXPECT_THROW(ensemble_log_probabilities({a, b}, {0, 0}), c10::Error);
+  EXPECT_THROW(ensemble_log_probabilities({a, b}, {2, -1}), c10::Error);
+  EXPECT_THROW(ensemble_log_probabilities({a, b}, {1}), c10::Error);
+  EXPECT_THROW(ensemble_log_probabilities({a, b.narrow(0, 0, 1)}, {1, 1}), c10::Error);
+}
+
+TEST(Ensemble, KeepsLogarithmsOfProbabilitiesThatUnderflow) {
+  const at::Tensor member = log_probabilities(at::tensor({2000.0F, 0.0F}).view({1, 2}));
+  EXPECT_NEAR(ensemble_log_probabilities({member, member}, {1, 1})[0][1].item<double>(), -2000, 1e-9);
+}
+
+// Three of four right with a margin of `margin`: σ(margin/T) = 3/4, so T = margin / log 3.
+TEST(Temperature, MatchesHandArithmetic) {
+  for (const double margin : {0.05, 1.0, 5.0, 300.0}) {
+    const at::Tensor logits = at::tensor({margin, 0.0}, at::kDouble).view({1, 2}).repeat({4, 1});
+    const TemperatureFit fit = fit_temperature(logits, at::tensor({0, 0, 0, 1}, at::kLong));
+    EXPECT_NEAR(fit.temperature, margin / std::log(3.0), 1e-8 * margin) << margin;
+    EXPECT_NEAR(fit.nll, -0.75 * std::log(0.75) - 0.25 * std::log(0.25), 1e-12) << margin;
+  }
+}
+
+TEST(Temperature, IsNotMovedByAConstantAndScalesWithTheLogits) {
+  const at::Tensor logits = 4 * at::randn({200, 10}), labels = at::randint(10, {200}, at::kLong);
+  const at::Tensor helped = logits.scatter_add(1, labels.unsqueeze(1), at::zeros({200, 1}) + 4);
+  const double t = fit_temperature(helped, labels).temperature;
+  EXPECT_GT(t, 1);
+  EXPECT_NEAR(fit_temperature(helped + 1000, labels).temperature, t, 1e-3) << "float32 keeps 1e-4 of such logits";
+  EXPECT_NEAR(fit_temperature(helped / 2, labels).temperature, t / 2, 1e-6);
+  EXPECT_NEAR(fit_temperature(log_probabilities(helped), labels).temperature, t, 1e-6);
+}
+
+TEST(Temperature, EndsAtTheBracketWhereTheMinimumLiesBeyond) {
+  const at::Tensor logits = at::tensor({3.0F, 0.0F}).view({1, 2}).repeat({2, 1});
+  EXPECT_DOUBLE_EQ(fit_temperature(logits, at::tensor({0, 0}, at::kLong)).temperature, kMinTemperature);
+  const TemperatureFit wrong = fit_temperature(logits, at::tensor({1, 1}, at::kLong));
+  EXPECT_DOUBLE_EQ(wrong.temperature, kMaxTemperature);
+  EXPECT_NEAR(wrong.nll, std::log1p(std::exp(3 / kMaxTemperature)), 1e-12);
+  EXPECT_DOUBLE_EQ(fit_temperature(at::zeros({2, 3}), at::tensor({1, 1}, at::kLong)).temperature, 1) << "no T matters";
+}
+
+TEST(Temperature, RefusesNumbersThatAreNotFinite) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const at::Tensor labels = at::tensor({0, 1}, at::kLong);
+  EXPECT_THROW(fit_temperature(two_by_two(1, std::nan(""), 0, 1), labels), NonFiniteError);
+  EXPECT_THROW(fit_temperature(two_by_two(1, infinity, 0, 1), labels), NonFiniteError);
+  EXPECT_THROW(fit_temperature(two_by_two(1, 0, 0, -infinity), labels), NonFiniteError);
+  EXPECT_TRUE(std::isfinite(fit_temperature(two_by_two(1, -infinity, 2, 1), labels).nll))
+      << "a class that is ruled out";
+  EXPECT_THROW(fit_temperature(two_by_two(1, 0, 0, 1), labels.to(at::kInt)), c10::Error);
+}
+
+}  // namespace
+}  // namespace ekd

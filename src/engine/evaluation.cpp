@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 
@@ -142,6 +143,7 @@ void save(const EvaluationRequest& request, const std::vector<Predictions>& memb
 
 nlohmann::ordered_json evaluate(const EvaluationRequest& request, const Networks& networks) {
   check_fit(request, networks);
+  const auto start = std::chrono::steady_clock::now();
   const auto members = answers(request, networks, request.split);
   const at::Tensor unscaled = combine(request, members);
   if (!request.save_predictions.empty()) save(request, members, unscaled);
@@ -157,6 +159,8 @@ nlohmann::ordered_json evaluate(const EvaluationRequest& request, const Networks
     temperature = {{"value", fitted.temperature}, {"nll", fitted.nll}};
   }
   nlohmann::ordered_json result = to_json(compute_metrics(log_probs, members.front().labels, request.bins));
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  spdlog::debug("predictions and metrics of {} images: {:.2f} images/s", unscaled.size(0), static_cast<double>(unscaled.size(0)) / seconds);
   result["temperature"] = temperature;
   result["members"] = nlohmann::json::array();
   for (const auto& member : request.members) result["members"].push_back({{"path", member.path}, {"weight", member.weight}});

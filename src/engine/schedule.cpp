@@ -8,7 +8,10 @@ namespace ekd {
 namespace {
 
 // From `from` at t = 0 to `to` at t = 1 along half a cosine.
-double cosine_between(double from, double to, double t) { return to + (from - to) * (1 + std::cos(std::numbers::pi * t)) / 2; }
+double cosine_between(double from, double to, double t) {
+  const double share = (1 + std::cos(std::numbers::pi * t)) / 2;
+  return share * from + (1 - share) * to;
+}
 
 double step_factor(const OptimConfig& config, std::int64_t epoch) {
   const auto passed = std::ranges::count_if(config.milestones, [&](std::int64_t milestone) { return milestone <= epoch; });

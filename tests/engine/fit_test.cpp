@@ -12,7 +12,7 @@ using test::TrainingSpec;
 
 TEST(Fit, LearnersOnOneStreamTrainAsIfAlone) {
   const test::TemporaryFolder folder;
-  const TrainingSpec one{.augmentation = "mixup", .lr = 0.05}, other{.augmentation = "mixup", .lr = 0.02};
+  const TrainingSpec one{.augmentation = "mixup", .lr = 0.002}, other{.augmentation = "mixup", .lr = 0.001};
   Training alone_one(one, folder / "a"), alone_other(other, folder / "b");
   fit(alone_one.stream(), {&alone_one.learner()}, ProgressStyle::kNone);
   fit(alone_other.stream(), {&alone_other.learner()}, ProgressStyle::kNone);
@@ -39,8 +39,8 @@ TEST_P(Overfit, OneBatch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Networks, Overfit,
-                         ::testing::Values(TrainingSpec{.model = "shufflenet_v1", .schedule = "constant"},
-                                           TrainingSpec{.model = "wrn_40_2", .schedule = "constant"}),
+                         ::testing::Values(TrainingSpec{.model = "shufflenet_v1", .schedule = "constant", .lr = 0.005},
+                                           TrainingSpec{.model = "wrn_40_2", .schedule = "constant", .lr = 0.05}),
                          [](const auto& test_info) { return test_info.param.model; });
 
 TEST(Fit, NonFiniteLossStopsAndKeepsTheCheckpoint) {

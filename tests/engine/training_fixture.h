@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
 
 #include <memory>
 #include <string>
@@ -25,7 +26,7 @@ struct TrainingSpec {
   std::string schedule = "cosine";
   std::int64_t epochs = 2;
   std::size_t teachers = 0;
-  double lr = 0.05;
+  double lr = 0.002;
   Precision precision = Precision::kFp32;
 };
 
@@ -39,6 +40,7 @@ class Training {
  public:
   Training(const TrainingSpec& spec, const std::filesystem::path& folder) : dir_(folder) {
     at::set_num_threads(1);
+    spdlog::set_level(spdlog::level::warn);
     std::vector<Teacher> teachers;
     for (std::size_t i = 0; i < spec.teachers; ++i) {
       teachers.push_back({"t" + std::to_string(i), "", "", make_model({.name = "shufflenet_v1", .classes = 4}, 100 + i)});

@@ -1,0 +1,40 @@
+// A small training set for the tests of augmentations.
+#pragma once
+
+#include <ATen/ops/arange.h>
+
+#include <memory>
+#include <string>
+
+#include "ekd/augment/registry.h"
+#include "tests/kernels/noise_images.h"
+
+namespace ekd {
+
+inline at::Tensor rows_up_to(std::int64_t count) { return at::arange(count, at::kLong); }
+
+// Noise; the label of row r is r mod classes.
+inline AugmentationContext noise_context(const std::string& name, std::int64_t count = 40, std::int64_t channels = 3,
+                                         std::int64_t height = 32, std::int64_t width = 32) {
+  AugmentationContext context;
+  context.classes = 10;
+  context.train = {noise_images(count, channels, height, width), rows_up_to(count).remainder(context.classes)};
+  context.config.name = name;
+  context.seed = 11;
+  context.batch_size = 16;
+  return context;
+}
+
+// No crop, flip or rotation, pixels / 255: so that an image can be told from its values.
+inline AugmentationContext plain_context(const std::string& name, const at::Tensor& images, std::int64_t classes) {
+  AugmentationContext context = noise_context(name);
+  context.classes = classes;
+  context.train = {images, rows_up_to(images.size(0)).remainder(classes)};
+  context.normalisation = {{0, 0, 0}, {1, 1, 1}};
+  context.config.crop_padding = 0;
+  context.config.flip = 0;
+  context.config.rotation = 0;
+  return context;
+}
+
+}  // namespace ekd

@@ -33,7 +33,7 @@ class Case:
 CASES = [Case(f"wrn-{aug}", "wrn_40_2", 128, 12, aug) for aug in ("none", "mixup", "cutmix", "cutout")]
 CASES += [Case("student", "shufflenet_v1", 64, 30)]
 CASES += [Case(f"kd-{k}", "shufflenet_v1", 64, 10, "none", k) for k in (1, 4)]
-CASES += [Case("evaluate", "wrn_40_2", 256, 12, task="evaluate")]
+CASES += [Case("evaluate", "wrn_40_2", 256, 7, task="evaluate")]
 
 
 def run(command):

@@ -63,6 +63,7 @@ int dispatch(int argc, char** argv) {
   std::vector<CommandRow> commands{add_training_command(root, Command::kTrainTeacher, global),
                                    add_training_command(root, Command::kTrainStudent, global),
                                    add_training_command(root, Command::kDistill, global), add_evaluate_command(root, global),
+                                   add_run_command(root, global),
                                    add_preview_command(root, global)};
   for (auto& row : add_data_commands(root, global)) commands.push_back(row);
   root.allow_extras();

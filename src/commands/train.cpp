@@ -11,7 +11,7 @@
 #include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
-#include "ekd/core/text.h"
+#include "ekd/engine/stored_settings.h"
 #include "ekd/engine/training_run.h"
 #include "ekd/run/run_dir.h"
 
@@ -44,30 +44,15 @@ std::string default_run_dir(Command command, const Config& config) {
   return fmt::format("runs/distill-{}-T{:g}{}", config.distill.kd, config.distill.temperature, seed);
 }
 
-// Settings given again on --resume must be the run's own, but for those that may change.
-void check_against_run(Config& config, Config& stored, Command command, const std::string& run_dir) {
-  const auto now = fields_of(config, command), before = fields_of(stored, command);
-  const auto changed = differences(now, before, OnResume::kMustMatch);
-  if (!changed.empty()) throw UsageError("--resume: " + run_dir + " was begun with other settings: " + join(changed));
-  if (config.optim.epochs < stored.optim.epochs) {
-    throw UsageError("--resume: " + run_dir + ": epochs may grow, not shrink: " + join(differences(now, before, OnResume::kMayGrow)));
-  }
-  for (const auto& text : differences(now, before, OnResume::kWarn))
-    spdlog::warn("{}: the same bits are not promised with another {}", run_dir, text);
-}
-
 Config read_settings(const TrainingOptions& options, Command command, std::string& run_dir) {
   Config config = default_config(command);
   options.settings->apply(config);
   if (run_dir.empty()) run_dir = default_run_dir(command, config);
   if (!options.resume || run_state(run_dir) == RunState::kAbsent) return config;
   // The run's own settings take the place of the defaults.
-  const std::string path = run_dir + "/config.json";
-  Config stored = default_config(command);
-  apply_file(fields_of(stored, command), path);
-  config = stored;
+  config = stored_settings(run_dir, command);
   options.settings->apply(config);
-  check_against_run(config, stored, command, run_dir);
+  check_settings_agree(config, run_dir, command);
   return config;
 }
 
@@ -98,7 +83,7 @@ int run(const TrainingOptions& options, Command command, const GlobalOptions& gl
   }
   install_signal_handlers();
   const TrainingOutcome outcome = run_training(request);
-  if (outcome.signal != 0) return signal_exit_code(outcome.signal);
+  if (outcome.stopped != 0) return stop_exit_code(outcome.stopped);
   if (options.json) {
     std::printf("%s\n", outcome.result.dump().c_str());
   } else {

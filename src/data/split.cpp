@@ -23,14 +23,9 @@ std::vector<std::int64_t> rows_below(std::span<const std::uint8_t> labels, std::
   throw UsageError(key + " takes " + accepted + ", not " + std::to_string(value) + ": " + why);
 }
 
-void keep_first(std::vector<std::int64_t>& rows, const char* key, std::int64_t limit, const char* split) {
-  if (limit == 0) return;
-  const auto count = static_cast<std::int64_t>(rows.size());
-  if (limit < 0 || limit > count) {
-    reject(key, limit, "1 to " + std::to_string(count) + ", or 0 for all",
-           "there are " + std::to_string(count) + " " + split + " records");
-  }
-  rows.resize(static_cast<std::size_t>(limit));
+// A limit beyond what is there means all, so that one limit serves runs with fewer classes too.
+void keep_first(std::vector<std::int64_t>& rows, std::int64_t limit) {
+  if (limit > 0 && limit < static_cast<std::int64_t>(rows.size())) rows.resize(static_cast<std::size_t>(limit));
 }
 
 }  // namespace
@@ -52,8 +47,8 @@ SplitRows split_rows(std::span<const std::uint8_t> train_labels, std::span<const
   rows.val.assign(rows.train.end() - config.val_size, rows.train.end());
   rows.train.resize(static_cast<std::size_t>(count - config.val_size));
 
-  keep_first(rows.train, "data.train_limit", config.train_limit, "training");
-  keep_first(rows.test, "data.test_limit", config.test_limit, "test");
+  keep_first(rows.train, config.train_limit);
+  keep_first(rows.test, config.test_limit);
   return rows;
 }
 

@@ -34,7 +34,7 @@ bool run_epoch(BatchStream& stream, const std::vector<Learner*>& learners, Posit
     for (Learner* learner : learners)
       if (!learner->finished() && learner->position() == Position{from.epoch, step + 1}) learner->add_seconds(seconds);
     progress.step(label, from.epoch * steps + step + 1, batch.size());
-    if (stop_signal() != 0 && step + 1 < steps) return false;
+    if (stop_request() != 0 && step + 1 < steps) return false;
   }
   return true;
 }
@@ -49,7 +49,7 @@ int fit(BatchStream& stream, const std::vector<Learner*>& learners, ProgressStyl
   const std::int64_t steps = stream.steps_per_epoch();
   Progress progress(style, epochs * steps, behind->position().epoch * steps + behind->position().step);
 
-  for (; behind != nullptr && stop_signal() == 0; behind = last_learner(learners)) {
+  for (; behind != nullptr && stop_request() == 0; behind = last_learner(learners)) {
     const Position from = behind->position();
     const bool whole = run_epoch(stream, learners, from, progress,
                                  "epoch " + std::to_string(from.epoch + 1) + "/" + std::to_string(epochs));
@@ -60,7 +60,7 @@ int fit(BatchStream& stream, const std::vector<Learner*>& learners, ProgressStyl
       if (!whole && learner->position().epoch == from.epoch) learner->save_checkpoint();
     }
   }
-  return last_learner(learners) == nullptr ? 0 : stop_signal();
+  return last_learner(learners) == nullptr ? 0 : stop_request();
 }
 
 }  // namespace ekd

@@ -2,15 +2,19 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "ekd/engine/predictions_file.h"
 #include "ekd/metrics/evaluate.h"
 
 namespace ekd {
 namespace {
 
-nlohmann::ordered_json test_metrics(Learner& learner, const Dataset& data) {
+Predictions predict_fp32(Learner& learner, const ImageSet& set) {
   PredictOptions options = learner.setup().predict;
   options.precision = Precision::kFp32;
-  const Predictions predictions = predict(learner.model(), data.test, options);
+  return predict(learner.model(), set, options);
+}
+
+nlohmann::ordered_json metrics_of(const Predictions& predictions) {
   return to_json(compute_metrics(log_probabilities(predictions.logits), predictions.labels, {15, 100}));
 }
 
@@ -35,15 +39,18 @@ class BorrowedWeights {
 
 }  // namespace
 
-nlohmann::ordered_json make_result(Command command, const Config& config, const Dataset& data, Learner& learner) {
+nlohmann::ordered_json make_result(Command command, const Config& config, const Dataset& data, Learner& learner, const RunDir& dir) {
   const std::int64_t last_epoch = learner.position().epoch - 1;
   nlohmann::ordered_json last = {{"epoch", last_epoch}}, best = {{"epoch", learner.best().epoch}, {"selected_on", learner.setup().watched.name}};
-  last.update(test_metrics(learner, data));
+  const Predictions predictions = predict_fp32(learner, data.test);
+  last.update(metrics_of(predictions));
+  save_predictions(dir.predictions(), predictions, {{"split", "test"}, {"epoch", last_epoch}});
+  if (data.val.size() > 0) save_predictions(dir.val_predictions(), predict_fp32(learner, data.val), {{"split", "val"}, {"epoch", last_epoch}});
   if (learner.best().epoch == last_epoch) {
-    best.update(last);
+    best.update(last);  // the same weights
   } else {
     const BorrowedWeights borrowed(learner.model(), learner.best().weights);
-    best.update(test_metrics(learner, data));
+    best.update(metrics_of(predict_fp32(learner, data.test)));
   }
   return {{"command", command_name(command)},
           {"model", config.model.name},

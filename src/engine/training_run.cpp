@@ -12,6 +12,7 @@
 #include "ekd/core/error.h"
 #include "ekd/core/log.h"
 #include "ekd/core/sha256.h"
+#include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/tensor_file.h"
 #include "ekd/data/load.h"
@@ -21,6 +22,7 @@
 #include "ekd/engine/memory_guard.h"
 #include "ekd/engine/model_file.h"
 #include "ekd/engine/result.h"
+#include "ekd/engine/stored_settings.h"
 #include "ekd/losses/kd.h"
 #include "ekd/models/registry.h"
 #include "ekd/run/run_dir.h"
@@ -134,14 +136,6 @@ void write_config(const TrainingRequest& request, const std::filesystem::path& p
   write_file_atomically(path, config_json(config_fields(config, request.command, catalogue())).dump(2) + "\n");
 }
 
-// The epochs that the directory's config.json states; 0 where there is none.
-std::int64_t stated_epochs(const TrainingRequest& request, const RunDir& dir) {
-  if (!std::filesystem::exists(dir.config())) return 0;
-  Config stored;
-  apply_file(config_fields(stored, request.command, catalogue()), dir.config().string());
-  return stored.optim.epochs;
-}
-
 nlohmann::ordered_json read_result(const std::filesystem::path& path) {
   const auto bytes = read_file(path);
   const auto* text = reinterpret_cast<const char*>(bytes.data());
@@ -164,13 +158,13 @@ TrainingOutcome train(const TrainingRequest& request, Prepared& prepared, const 
   try {
     BatchStream& stream = *prepared.stream;
     Learner learner(learner_setup(request, prepared), dir, stream.steps_per_epoch());
-    const int signal = fit(stream, {&learner}, request.progress);
-    if (signal != 0) {
-      record.end("stopped", "signal " + std::to_string(signal));
+    const int stopped = fit(stream, {&learner}, request.progress);
+    if (stopped != 0) {
+      record.end("stopped", stopped == kDeadline ? "out of time" : "signal " + std::to_string(stopped));
       spdlog::info("{}: stopped at epoch {}, step {}; --resume goes on", learner.folder(), learner.position().epoch, learner.position().step);
-      return {signal, {}};
+      return {stopped, {}};
     }
-    const auto result = make_result(request.command, request.config, prepared.data, learner);
+    const auto result = make_result(request.command, request.config, prepared.data, learner, dir);
     record.end("finished");
     write_file_atomically(dir.result(), result.dump(2) + "\n");
     return {0, result};
@@ -220,7 +214,7 @@ TrainingOutcome run_training(const TrainingRequest& request) {
     device = prepared.device;
     const RunDir dir(request.run_dir);
     refuse_existing(request);  // again: another process may have been here before the lock was ours
-    if (std::filesystem::exists(dir.result()) && request.config.optim.epochs <= stated_epochs(request, dir)) {
+    if (std::filesystem::exists(dir.result()) && request.config.optim.epochs == stored_settings(dir.folder(), request.command).optim.epochs) {
       spdlog::info("{}: this run is finished", dir.folder().string());
       return {0, read_result(dir.result())};
     }

@@ -29,6 +29,14 @@ RunState run_state(const std::filesystem::path& folder) {
   return std::filesystem::exists(folder / "config.json") ? RunState::kUnfinished : RunState::kAbsent;
 }
 
+bool run_is_held(const std::filesystem::path& folder) {
+  const int fd = open((folder / ".lock").c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  close(fd);
+  return held;
+}
+
 RunDir::RunDir(std::filesystem::path folder) : folder_(std::move(folder)) {
   make_directories(folder_);
   const auto path = folder_ / ".lock";

@@ -43,7 +43,7 @@ TEST(Split, LargestSettingsThatFit) {
   config.classes = 3;
   config.val_size = 9;
   config.train_limit = 1;
-  config.test_limit = 6;
+  config.test_limit = 100;  // more than there are: all
   const SplitRows rows = split(config);
   EXPECT_THAT(rows.train, ElementsAre(0));
   EXPECT_EQ(rows.val.size(), 9U);
@@ -64,10 +64,6 @@ TEST(Split, SettingsThatDoNotFitNameWhatIsAccepted) {
             "data.val_size takes 0 to 9, not 10: there are 10 training records to take it from");
   EXPECT_THAT(refusal(&DataConfig::val_size, 7, 2), HasSubstr("takes 0 to 6, not 7"));  // 7 records of two classes
   EXPECT_THAT(refusal(&DataConfig::val_size, -1), HasSubstr("data.val_size takes 0 to 9"));
-  EXPECT_EQ(refusal(&DataConfig::train_limit, 11),
-            "data.train_limit takes 1 to 10, or 0 for all, not 11: there are 10 training records");
-  EXPECT_THAT(refusal(&DataConfig::train_limit, -5), HasSubstr("data.train_limit"));
-  EXPECT_THAT(refusal(&DataConfig::test_limit, 7), AllOf(HasSubstr("data.test_limit takes 1 to 6"), HasSubstr("test")));
 }
 
 TEST(Split, NoRecordOfTheChosenClasses) {

@@ -10,7 +10,7 @@
 namespace ekd {
 
 // Trains every learner to its last epoch. Goes on from the smallest position; learners that are ahead wait for it.
-// Returns 0, or the signal that asked to stop: then every learner has saved its checkpoint.
+// Returns 0, or the stop_request() that was obeyed: then every learner has saved its checkpoint.
 int fit(BatchStream& stream, const std::vector<Learner*>& learners, ProgressStyle style);
 
 }  // namespace ekd

@@ -21,7 +21,7 @@ struct TrainingRequest {
 };
 
 struct TrainingOutcome {
-  int signal = 0;                 // not 0: stopped, with a checkpoint
+  int stopped = 0;                // not 0: the stop_request() that was obeyed, with a checkpoint
   nlohmann::ordered_json result;  // what result.json holds; empty where stopped
 };
 

@@ -14,6 +14,9 @@ enum class RunState {
 
 RunState run_state(const std::filesystem::path& folder);
 
+// Whether some process holds the folder's lock at this moment.
+bool run_is_held(const std::filesystem::path& folder);
+
 // Holds the folder's lock while it lives.
 class RunDir {
  public:
@@ -31,6 +34,8 @@ class RunDir {
   std::filesystem::path checkpoint() const { return folder_ / "checkpoint.safetensors"; }
   std::filesystem::path last() const { return folder_ / "last.safetensors"; }
   std::filesystem::path best() const { return folder_ / "best.safetensors"; }
+  std::filesystem::path predictions() const { return folder_ / "predictions.safetensors"; }
+  std::filesystem::path val_predictions() const { return folder_ / "predictions-val.safetensors"; }
   std::filesystem::path result() const { return folder_ / "result.json"; }
 
  private:

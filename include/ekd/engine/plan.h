@@ -1,0 +1,48 @@
+// A plan: many trainings and evaluations, over seeds, as a JSON file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "ekd/core/config.h"
+
+namespace ekd {
+
+struct PlanRun {
+  std::string name;
+  Command command = Command::kTrainTeacher;
+  std::vector<nlohmann::json> layers;  // configurations, later ones over earlier ones, over the command's defaults
+  std::vector<std::string> teachers;   // names of other runs of the plan
+  nlohmann::json paper;                // {"accuracy", "ece100", "oe100"} or null
+};
+
+struct PlanMember {
+  std::string run;  // name of a run of the plan
+  double weight = 1;
+};
+
+struct PlanEvaluation {
+  std::string name;
+  std::vector<PlanMember> members;
+  nlohmann::json paper;
+};
+
+struct Plan {
+  std::filesystem::path path;
+  std::string title;
+  std::vector<std::int64_t> seeds;
+  std::vector<PlanRun> runs;  // every run after its teachers
+  std::vector<PlanEvaluation> evaluations;
+};
+
+// Reads a plan file, following "extends". Throws UsageError naming the file, the row and what is accepted.
+Plan read_plan(const std::filesystem::path& path);
+
+// OUT/NAME-sSEED: where a run's or an evaluation's files lie. Both hold result.json (its "last" has the test metrics) and
+// predictions.safetensors (test logits and labels of the last weights, or of the ensemble).
+std::filesystem::path plan_folder(const std::filesystem::path& out, const std::string& name, std::int64_t seed);
+
+}  // namespace ekd

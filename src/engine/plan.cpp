@@ -140,7 +140,7 @@ Draft read_draft(const std::filesystem::path& path, int depth) {
 std::vector<std::int64_t> read_seeds(const PlanReader& reader, const json& seeds) {
   std::vector<std::int64_t> all;
   for (const auto& seed : seeds.is_array() ? seeds : json::array({nullptr})) {
-    if (!seed.is_number_unsigned() || seed.get<std::uint64_t>() > 4294967295U) reader.reject("'seeds' is a list of whole numbers in [0, 4294967295]");
+    if (!seed.is_number_integer() || seed < 0 || seed > 4294967295) reader.reject("'seeds' is a list of whole numbers in [0, 4294967295]");
     all.push_back(seed.get<std::int64_t>());
   }
   if (all.empty() || std::set<std::int64_t>(all.begin(), all.end()).size() != all.size()) reader.reject("'seeds' needs at least one seed, each once");

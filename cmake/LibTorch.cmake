@@ -62,6 +62,7 @@ set(EKD_CUDA_KERNELS OFF)
 if(TORCH_CUDA_LIBRARIES OR TARGET torch_cuda)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
+    set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # the one LibTorch loads; a static copy would be a second runtime
     enable_language(CUDA)
     # LibTorch's own module has found the toolkit. CMake 3.25's stumbles over CUDA 13, which has no nvToolsExt.
     if(NOT TARGET CUDA::cudart)

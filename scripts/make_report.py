@@ -36,7 +36,7 @@ def figures(out, folder, report, rows):
     if reliability:
         made.append(("Reliability", plot(folder, "reliability", "reliability", *reliability[:6])))
     if trainings:
-        made.append(("Training", plot(folder, "curves", "curves", *trainings)))
+        made.append(("Training", plot(folder, "curves", "curves", "--seeds", *trainings)))
     return made
 
 

@@ -64,7 +64,7 @@ int dispatch(int argc, char** argv) {
                                    add_training_command(root, Command::kTrainStudent, global),
                                    add_training_command(root, Command::kDistill, global), add_evaluate_command(root, global),
                                    add_run_command(root, global),
-                                   add_preview_command(root, global)};
+                                   add_preview_command(root, global), add_report_command(root, global)};
   for (auto& row : add_data_commands(root, global)) commands.push_back(row);
   root.allow_extras();
   for (CLI::App* app : root.get_subcommands([](CLI::App*) { return true; })) app->allow_extras();

@@ -60,7 +60,8 @@ class ShuffleBlock(nn.Module):
     def __init__(self, inputs, outputs, stride):
         super().__init__()
         self.stride, self.groups = stride, 1 if inputs == 24 else 3
-        middle, outputs = outputs // 4, outputs - (inputs if stride == 2 else 0)
+        outputs -= inputs if stride == 2 else 0
+        middle = outputs // 4
         self.conv1 = nn.Conv2d(inputs, middle, 1, groups=self.groups, bias=False)
         self.bn1 = nn.BatchNorm2d(middle)
         self.conv2 = nn.Conv2d(middle, middle, 3, stride, 1, groups=middle, bias=False)

@@ -1,4 +1,4 @@
-#include "plan_rows.h"
+#include "ekd/engine/plan_rows.h"
 
 #include <algorithm>
 #include <map>

@@ -12,11 +12,11 @@
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/engine/evaluation.h"
+#include "ekd/engine/plan_rows.h"
 #include "ekd/engine/stored_settings.h"
 #include "ekd/engine/training_run.h"
 #include "ekd/run/metric_log.h"
 #include "ekd/run/run_dir.h"
-#include "plan_rows.h"
 
 namespace ekd {
 namespace {

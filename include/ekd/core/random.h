@@ -17,6 +17,7 @@ enum class RandomStream : std::uint32_t {
   kCutout = 6,        // mask centre
   kAugmix = 7,        // operations, strengths, weights
   kSynthetic = 8,     // the built-in data set
+  kBootstrap = 9,     // resampled test images, simulated hits
 };
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;

@@ -1,4 +1,4 @@
-// A plan unrolled over its seeds: rows with settings and what they need. Shared by the sources of plan_runner.h.
+// A plan unrolled over its seeds: rows with settings and what they need.
 #pragma once
 
 #include <filesystem>

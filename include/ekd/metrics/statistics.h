@@ -1,0 +1,63 @@
+// How far a number can be trusted: spread over seeds, intervals over test images, and the calibration error that is
+// left when nothing is wrong. Efron and Tibshirani, "An introduction to the bootstrap", 1993; Roelofs et al.,
+// "Mitigating bias in calibration error estimation", AISTATS 2022. Counted draws: the same numbers every time, whatever
+// the threads.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "ekd/metrics/resampling.h"
+#include "ekd/metrics/top1.h"
+
+namespace ekd {
+
+struct Summary {
+  double mean = 0;
+  std::optional<double> std;  // of the sample, over n − 1; none for one value
+};
+
+// At least one value.
+Summary summarise(const std::vector<double>& values);
+
+// Linear between order statistics, as numpy.quantile; share in [0, 1]; at least one value.
+double quantile(std::vector<double> values, double share);
+
+// What resampling says about a number: a 95 % interval and its standard deviation.
+struct Spread {
+  double low = 0, high = 0, std = 0;
+};
+
+// The 2.5 % and 97.5 % quantiles of resampled values and their standard deviation.
+Spread spread_of(const std::vector<double>& values);
+
+// Of the mean of each column over images: images drawn with replacement, the same ones for all columns. columns
+// [any][N], N ≥ 1, finite.
+std::vector<Spread> bootstrap_means(const std::vector<std::vector<double>>& columns,
+                                    const ResamplingOptions& options = {});
+
+struct CalibrationSpread {
+  Spread ece, oe;                                // of the mean over the members
+  double member_ece_std = 0, member_oe_std = 0;  // of one member: root of the mean variance
+};
+
+// ECE and OE, averaged over the members (networks of several seeds, N ≥ 1 answers each, to the same images in the same
+// order); the images are resampled for all members together. A resampled ECE is too large by what resampling adds to
+// every bin's noise: at 100 bins more than its whole interval. So the quantiles are moved by (the estimate − the mean
+// of the resampled ones), and end at 0. By number of bins.
+std::map<int, CalibrationSpread> bootstrap_calibration(const std::vector<Top1>& members, const std::vector<int>& bins,
+                                                       const ResamplingOptions& options = {});
+
+struct CalibrationFloor {
+  std::vector<double> members;  // the mean ECE of each member
+  double low = 0, high = 0;     // 95 % of the simulated ECEs, averaged over the members, lie here
+};
+
+// The ECE that perfectly calibrated networks of the same confidences show: an image is a hit with the probability that
+// is its confidence, decided by one uniform number an image for all members. By number of bins.
+std::map<int, CalibrationFloor> calibration_floor(const std::vector<Top1>& members, const std::vector<int>& bins,
+                                                  const ResamplingOptions& options = {});
+
+}  // namespace ekd

@@ -1,0 +1,263 @@
+"""`ekd report` on runs written by hand: its numbers against NumPy's, its formats, and what it refuses."""
+
+import csv
+import io
+import json
+import math
+import unittest
+
+import numpy as np
+
+import tensors
+from harness import CliTest, run
+
+IMAGES, CLASSES, ROUNDS = 2000, 10, 1000
+BINS = (15, 100)
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+class Answers:
+    """What a network said, and every metric of it in NumPy, for all images or a resampled selection."""
+
+    def __init__(self, logits, labels):
+        self.logits, self.labels = logits.astype(np.float32), labels
+        log_probs = log_softmax(self.logits.astype(np.float64))
+        self.probs = np.exp(log_probs)
+        self.confidences = self.probs.max(1)
+        self.hits = (self.probs.argmax(1) == labels).astype(float)
+        self.nll = -log_probs[np.arange(len(labels)), labels]
+
+    def binned(self, bins, times=None, hits=None):
+        """ECE and OE with each image counted `times` times."""
+        times = np.ones(len(self.labels)) if times is None else times
+        hits = self.hits if hits is None else hits
+        index = np.digitize(self.confidences, np.linspace(0, 1, bins + 1), right=True).clip(1, bins) - 1
+        count, confidence, hit = (np.bincount(index, times * values, bins) for values in (1.0, self.confidences, hits))
+        mean = np.divide(confidence, count, out=np.zeros(bins), where=count > 0)
+        return np.abs(confidence - hit).sum() / times.sum(), (mean * np.maximum(confidence - hit, 0)).sum() / times.sum()
+
+    def metrics(self):
+        """As result.json has them, those that the tests need."""
+        return {"n": len(self.labels), "accuracy": self.hits.mean(), "nll": self.nll.mean(), "top5": 0.9, "brier": 0.2,
+                "mean_confidence": self.confidences.mean(), "aurc": 0.1,
+                "calibration": {str(bins): dict(zip(("ece", "oe"), self.binned(bins))) for bins in BINS}}
+
+    def write(self, path):
+        flat = self.logits.astype("<f4").tobytes(), self.labels.astype("<i8").tobytes()
+        tensors.write(path, {"logits": ("F32", list(self.logits.shape), flat[0]), "labels": ("I64", [len(self.labels)], flat[1])})
+
+
+def make_answers(noise, images=IMAGES, sharpness=1.0, labels_seed=1):
+    """A calibrated network where sharpness is 1: labels are drawn from the probabilities it starts from."""
+    truth = 2.5 * np.random.default_rng(labels_seed).standard_normal((images, CLASSES))
+    gumbel = np.random.default_rng(labels_seed + 100).gumbel(size=truth.shape)
+    labels = (truth + gumbel).argmax(1)
+    return Answers(sharpness * (truth + 0.3 * np.random.default_rng(noise).standard_normal(truth.shape)), labels)
+
+
+def write_run(folder, answers, seed=0, predictions=True, val=None, config=None):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config or {"optim": {"lr": 0.1}, "run": {"seed": seed}}))
+    (folder / "result.json").write_text(json.dumps({"seed": seed, "last": answers.metrics()}))
+    if predictions:
+        answers.write(folder / "predictions.safetensors")
+    if val:
+        val.write(folder / "predictions-val.safetensors")
+    return folder
+
+
+def report(*arguments, **options):
+    return run("report", *arguments, **options)
+
+
+class Statistics(CliTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.members = [make_answers(noise=seed, sharpness=1.6) for seed in (10, 11, 12)]
+        cls.calibrated = make_answers(noise=13, sharpness=0.95)
+        seeds = [write_run(cls.folder / f"kd-s{i}", member, i) for i, member in enumerate(cls.members)]
+        write_run(cls.folder / "calibrated", cls.calibrated, val=make_answers(noise=14, sharpness=0.95, labels_seed=2))
+        cls.ended = report(*seeds, cls.folder / "calibrated", "--json")
+        cls.rows = {row["name"]: row for row in cls.ended.json()["rows"]}
+
+    def bootstrap(self, members, seed=5):
+        """NumPy's resamples of the mean over members: accuracy, NLL, and ECE and OE by number of bins."""
+        generator = np.random.default_rng(seed)
+        values = {"accuracy": [], "nll": []} | {f"{name}{bins}": [] for bins in BINS for name in ("ece", "oe")}
+        for _ in range(ROUNDS):
+            times = np.bincount(generator.integers(0, IMAGES, IMAGES), minlength=IMAGES).astype(float)
+            values["accuracy"].append(np.mean([times @ member.hits for member in members]) / IMAGES)
+            values["nll"].append(np.mean([times @ member.nll for member in members]) / IMAGES)
+            for bins in BINS:
+                ece, oe = np.mean([member.binned(bins, times) for member in members], axis=0)
+                values[f"ece{bins}"].append(ece)
+                values[f"oe{bins}"].append(oe)
+        return values
+
+    def test_mean_and_std(self):
+        row = self.rows["kd"]
+        self.assertEqual((row["n"], row["seeds"]), (3, [0, 1, 2]))
+        columns = {"accuracy": [m.hits.mean() for m in self.members], "nll": [m.nll.mean() for m in self.members]}
+        for bins in BINS:
+            columns[f"ece{bins}"] = [m.binned(bins)[0] for m in self.members]
+            columns[f"oe{bins}"] = [m.binned(bins)[1] for m in self.members]
+        for column, values in columns.items():
+            self.assertAlmostEqual(row[column]["mean"], np.mean(values), places=12, msg=column)
+            self.assertAlmostEqual(row[column]["std"], np.std(values, ddof=1), places=12, msg=column)
+        self.assertIsNone(self.rows["calibrated"]["accuracy"]["std"])
+
+    def test_intervals_are_those_of_numpys_bootstrap(self):
+        for name, members in (("kd", self.members), ("calibrated", [self.calibrated])):
+            for column, values in self.bootstrap(members).items():
+                with self.subTest(name=name, column=column):
+                    got = self.rows[name][column]
+                    low, high = np.quantile(values, [0.025, 0.975])
+                    # Binned errors: resampling adds noise to each bin, so the quantiles are moved back by that bias.
+                    shift = got["mean"] - np.mean(values) if column[:2] in ("ec", "oe") else 0
+                    # 1,000 rounds know a 2.5 % quantile to .085 standard deviations, two of them differ by .12; so 4.2 of these.
+                    tolerance = 0.5 * np.std(values)
+                    self.assertAlmostEqual(got["low"], max(low + shift, 0), delta=tolerance)
+                    self.assertAlmostEqual(got["high"], high + shift, delta=tolerance)
+                    self.assertLess(got["low"], got["mean"])
+                    self.assertGreater(got["high"], got["mean"])
+
+    def test_accuracy_has_the_binomial_interval(self):
+        got = self.rows["calibrated"]["accuracy"]
+        std = math.sqrt(got["mean"] * (1 - got["mean"]) / IMAGES)
+        self.assertAlmostEqual(got["low"], got["mean"] - 1.96 * std, delta=0.4 * std)
+        self.assertAlmostEqual(got["high"], got["mean"] + 1.96 * std, delta=0.4 * std)
+
+    def test_floor_is_the_ece_of_simulated_hits(self):
+        generator = np.random.default_rng(6)
+        for name, members in (("kd", self.members), ("calibrated", [self.calibrated])):
+            for bins in BINS:
+                with self.subTest(name=name, bins=bins):
+                    values = []
+                    for _ in range(ROUNDS):
+                        uniform = generator.random(IMAGES)
+                        values.append(np.mean([m.binned(bins, hits=(uniform < m.confidences).astype(float))[0] for m in members]))
+                    got = self.rows[name][f"ece{bins}_floor"]
+                    # The standard error of a mean of 1,000 is .03 standard deviations, of the difference of two .045.
+                    self.assertAlmostEqual(got["mean"], np.mean(values), delta=0.2 * np.std(values))
+                    for end, share in (("low", 0.025), ("high", 0.975)):
+                        self.assertAlmostEqual(got[end], np.quantile(values, share), delta=0.5 * np.std(values))
+        # Over-confident: far above what a calibrated model shows.
+        self.assertGreater(self.rows["kd"]["ece100"]["mean"], self.rows["kd"]["ece100_floor"]["high"])
+
+    def test_temperature_of_the_validation_split(self):
+        got = self.rows["calibrated"]
+        val = make_answers(noise=14, sharpness=0.95, labels_seed=2)
+        grid = np.linspace(0.8, 1.6, 161)
+        losses = [Answers(val.logits / t, val.labels).nll.mean() for t in grid]
+        self.assertAlmostEqual(got["temperature"]["mean"], grid[np.argmin(losses)], delta=0.006)
+        scaled = Answers(self.calibrated.logits.astype(float) / got["temperature"]["mean"], self.calibrated.labels)
+        self.assertAlmostEqual(got["nll_scaled"]["mean"], scaled.nll.mean(), places=5)
+        self.assertAlmostEqual(got["ece15_scaled"]["mean"], scaled.binned(15)[0], places=4)
+        self.assertIsNone(self.rows["kd"]["temperature"]["mean"])
+
+    def test_same_numbers_whatever_the_threads(self):
+        again = report(*(self.folder / f"kd-s{i}" for i in range(3)), "--json", env={"OMP_NUM_THREADS": "3"}).json()
+        self.assertEqual(again["rows"], [self.rows["kd"]])
+
+
+class Formats(CliTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        answers = make_answers(noise=1, images=200)
+        for seed in (0, 1):
+            write_run(cls.folder / f"out/kd_a-s{seed}", answers, seed, config={"optim": {"lr": 0.1, "epochs": 2}, "run": {"seed": seed}})
+        write_run(cls.folder / "out/both-s0", answers, predictions=False, config={"optim": {"lr": 0.2, "epochs": 2}})
+        (cls.folder / "out/both-s0/config.json").unlink()
+        (cls.folder / "out/begun-s0").mkdir()
+        (cls.folder / "out/begun-s0/config.json").write_text(json.dumps({"optim": {"lr": 0.3, "epochs": 2}}))
+        cls.accuracy = answers.hits.mean()
+        paper = {"accuracy": cls.accuracy + 0.001, "ece100": 0.9, "oe100": 0.01}
+        cls.plan = cls.folder / "plan.json"
+        cls.plan.write_text(json.dumps({
+            "seeds": [0],
+            "runs": [{"name": "begun", "command": "train-student"}, {"name": "kd_a", "command": "train-student", "paper": paper}],
+            "evaluations": [{"name": "both", "members": [{"run": "kd_a"}, {"run": "begun"}]}]}))
+
+    def plan_report(self, *arguments):
+        return report(self.plan, "--out", self.folder / "out", *arguments)
+
+    def test_plan(self):
+        ended = self.plan_report("--json")
+        rows = ended.json()["rows"]
+        self.assertEqual([(row["name"], row["n"]) for row in rows], [("kd_a", 2), ("both", 1)])  # in the plan's order; all seeds there
+        self.assertEqual(ended.warnings(), ["warning: not finished, left out: begun-s0"])
+        row = rows[0]
+        self.assertAlmostEqual(row["difference"]["accuracy"], -0.001, places=12)
+        self.assertEqual(row["within"]["accuracy"], True)
+        self.assertEqual(row["within"]["ece100"], False)
+        self.assertEqual(row["paper"]["ece100"], 0.9)
+        for part in ("paper", "difference", "within"):
+            self.assertIsNone(rows[1][part])
+        self.assertIsNone(rows[1]["accuracy"]["low"])  # no predictions
+        # One network twice: no spread over seeds; both samplings are binomial, ours by the bootstrap.
+        p, q = self.accuracy, self.accuracy + 0.001
+        sigma = math.sqrt(p * (1 - p) / 200 + q * (1 - q) / 10000)
+        self.assertAlmostEqual(row["sigma"]["accuracy"], sigma, delta=0.1 * sigma)
+
+    def test_tables(self):
+        columns = ("--columns", "accuracy,ece15_interval")
+        percent = f"{100 * self.accuracy:.2f}"
+        text = self.plan_report(*columns).done().out.splitlines()
+        self.assertEqual(text[0].split(), ["name", "n", "accuracy", "%", "paper", "diff", "ECE", "(15", "bins)", "95", "%"])
+        self.assertEqual(text[1].split()[:8], ["kd_a", "2", percent, "±", "0.00", f"{100 * self.accuracy + 0.1:.2f}", "−0.10", "✓"])
+        self.assertEqual(text[2].split(), ["both", "1", percent, "–", "–", "–"])
+        self.assertEqual(len({len(line) for line in text[:3]}), 1)  # aligned
+        markdown = self.plan_report(*columns, "--format", "markdown").done().out.splitlines()
+        self.assertEqual(markdown[1], "|---|---:|---:|---:|---:|---:|")
+        self.assertEqual(markdown[3], f"| both | 1 | {percent} | – | – | – |")
+        latex = self.plan_report(*columns, "--format", "latex").done().out
+        for word in ("\\toprule", "\\midrule", "\\bottomrule", "kd\\_a & 2 & ", "$\\pm$", "\\begin{tabular}{lrrrrr}"):
+            self.assertIn(word, latex)
+
+    def test_csv(self):
+        rows = list(csv.DictReader(io.StringIO(self.plan_report("--format", "csv").done().out)))
+        expected = self.plan_report("--format", "json").json()["rows"]
+        self.assertEqual([row["name"] for row in rows], ["kd_a", "both"])
+        for row, other in zip(rows, expected):
+            for column in ("accuracy", "ece15", "ece100_floor", "nll"):
+                for part in ("mean", "std", "low", "high"):
+                    text = row[f"{column}_{part}"]
+                    self.assertEqual(float(text) if text else None, other[column][part])  # every digit
+        self.assertEqual((rows[0]["ece100_within"], rows[1]["ece100_within"]), ("false", ""))
+
+    def test_compare(self):
+        out = self.folder / "out"
+        ended = report(out / "kd_a-s0", out / "begun-s0", "--compare")
+        self.assertEqual(ended.done().out.splitlines(), ["name      optim.lr  run.seed", "kd_a-s0        0.1         0", "begun-s0       0.3         –"])
+        runs = report(out / "kd_a-s0", out / "kd_a-s1", "--compare", "--json").json()["runs"]
+        self.assertEqual(runs, [{"name": "kd_a-s0", "settings": {"run.seed": "0"}}, {"name": "kd_a-s1", "settings": {"run.seed": "1"}}])
+
+    def test_refusals(self):
+        out = self.folder / "out"
+        report().fails(2, "nothing to report")
+        report(out / "absent").fails(2, "absent", "no such run folder")
+        report(out / "begun-s0").fails(2, "nothing has finished", "begun-s0")
+        report(out / "both-s0", "--columns", "acuracy").fails(2, "acuracy", "did you mean accuracy?", "ece15", "_interval")
+        report(out / "both-s0", "--format", "html").fails(2, "--format")
+        report(out / "both-s0", "--format", "csv", "--json").fails(2, "--json")
+        report(self.plan).fails(2, "--out DIR")
+        report(self.plan, "--out", self.folder / "nowhere").fails(2, "nowhere")
+        report(self.plan, out, "--out", out).fails(2, "one plan")
+
+    def test_damaged_files(self):
+        folder = write_run(self.folder / "broken", make_answers(noise=1, images=50))
+        path = folder / "predictions.safetensors"
+        path.write_bytes(path.read_bytes()[:-8])
+        report(folder).fails(7, path)
+        (folder / "result.json").write_text("{")
+        report(folder).fails(7, "result.json", "damaged")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -25,22 +25,6 @@ CLASSES = 100
 MEAN, STD = ([[[0.5071]], [[0.4867]], [[0.4408]]], [[[0.2675]], [[0.2565]], [[0.2761]]])
 
 
-class ShuffleBlock(networks.ShuffleBlock):
-    """Middle width a quarter of the channels that the block itself adds, as in the field's public checkpoints."""
-
-    def __init__(self, inputs, outputs, stride):
-        super().__init__(inputs, outputs, stride)
-        outputs -= inputs if stride == 2 else 0
-        middle = outputs // 4
-        self.conv1 = nn.Conv2d(inputs, middle, 1, groups=self.groups, bias=False)
-        self.conv2 = nn.Conv2d(middle, middle, 3, stride, 1, groups=middle, bias=False)
-        self.conv3 = nn.Conv2d(middle, outputs, 1, groups=3, bias=False)
-        self.bn1, self.bn2 = nn.BatchNorm2d(middle), nn.BatchNorm2d(middle)
-
-
-networks.ShuffleBlock = ShuffleBlock
-
-
 def random_network(name):
     """Random weights, and statistics as after some training."""
     torch.manual_seed(7)

@@ -39,13 +39,17 @@ CLI::App* named_command(CLI::App& root) {
 [[noreturn]] void reject_leftover(const CLI::App& app, const std::string& word) {
   if (!word.starts_with('-')) {
     const auto commands = names_of(const_cast<CLI::App&>(app).get_subcommands([](CLI::App*) { return true; }));
-    if (!commands.empty()) throw UsageError("unknown command '" + word + "'; commands are " + join(commands) + did_you_mean(word, commands));
+    if (!commands.empty())
+      throw UsageError("unknown command '" + word + "'; commands are " + join(commands) + did_you_mean(word, commands));
     throw UsageError("unexpected argument '" + word + "'");
   }
   std::vector<std::string> options;
   for (const CLI::Option* option : app.get_options())
-    for (const auto& name : option->get_lnames()) options.push_back("--" + name);
-  throw UsageError("unknown option '" + word + "'" + did_you_mean(word.substr(0, word.find('=')), options));
+    for (const auto& name : option->get_lnames()) options.push_back(name);
+  const std::string name = word.substr(0, word.find('='));
+  const std::string nearest = nearest_name(
+      name.substr(name.find_first_not_of('-') == std::string::npos ? 0 : name.find_first_not_of('-')), options);
+  throw UsageError("unknown option '" + word + "'" + (nearest.empty() ? "" : "; did you mean --" + nearest + "?"));
 }
 
 void check_leftovers(CLI::App& root, CLI::App& app) {
@@ -62,9 +66,11 @@ int dispatch(int argc, char** argv) {
   root.require_subcommand(0, 1);
   std::vector<CommandRow> commands{add_training_command(root, Command::kTrainTeacher, global),
                                    add_training_command(root, Command::kTrainStudent, global),
-                                   add_training_command(root, Command::kDistill, global), add_evaluate_command(root, global),
+                                   add_training_command(root, Command::kDistill, global),
+                                   add_evaluate_command(root, global),
                                    add_run_command(root, global),
-                                   add_preview_command(root, global), add_report_command(root, global)};
+                                   add_preview_command(root, global),
+                                   add_report_command(root, global)};
   for (auto& row : add_data_commands(root, global)) commands.push_back(row);
   root.allow_extras();
   for (CLI::App* app : root.get_subcommands([](CLI::App*) { return true; })) app->allow_extras();
@@ -83,7 +89,10 @@ int dispatch(int argc, char** argv) {
   for (const auto& row : commands) {
     if (row.app != app) continue;
     warn_of_unknown_variables(root);
-    return row.body();
+    const int code = row.body();
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+      throw IoError("cannot write the result to standard output");
+    return code;
   }
   const std::string prefix = app == &root ? "ekd" : "ekd " + app->get_name();
   throw UsageError("no command given; type " + prefix + " COMMAND --help, where COMMAND is one of " +

@@ -9,6 +9,7 @@
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
 #include "ekd/commands/table.h"
+#include "ekd/core/strict_json.h"
 #include "ekd/data/folder_report.h"
 #include "ekd/data/synthetic.h"
 
@@ -21,11 +22,17 @@ struct DataOptions {
 };
 
 nlohmann::ordered_json file_json(const DataFileReport& file) {
-  return {{"bytes", file.bytes}, {"records", file.records}, {"sha256", file.sha256}, {"class_counts", file.class_counts}, {"mean", file.mean}, {"std", file.std}};
+  return {{"bytes", file.bytes},   {"records", file.records},
+          {"sha256", file.sha256}, {"class_counts", file.class_counts},
+          {"mean", file.mean},     {"std", file.std}};
 }
 
 nlohmann::ordered_json folder_json(const DataFolderReport& report) {
-  return {{"dir", report.dir}, {"train", file_json(report.train)}, {"test", file_json(report.test)}, {"class_names", report.class_names}, {"warnings", report.warnings}};
+  return {{"dir", report.dir},
+          {"train", file_json(report.train)},
+          {"test", file_json(report.test)},
+          {"class_names", report.class_names},
+          {"warnings", report.warnings}};
 }
 
 std::string range_of_counts(const std::vector<std::int64_t>& counts) {
@@ -36,15 +43,18 @@ std::string range_of_counts(const std::vector<std::int64_t>& counts) {
 void print_info(const DataFolderReport& report) {
   std::vector<std::vector<std::string>> rows{{"file", "records", "bytes", "per class", "mean", "std"}};
   for (const DataFileReport* file : {&report.train, &report.test}) {
-    rows.push_back({file->name, std::to_string(file->records), std::to_string(file->bytes), range_of_counts(file->class_counts),
+    rows.push_back({file->name, std::to_string(file->records), std::to_string(file->bytes),
+                    range_of_counts(file->class_counts),
                     fmt::format("{:.4f} {:.4f} {:.4f}", file->mean[0], file->mean[1], file->mean[2]),
                     fmt::format("{:.4f} {:.4f} {:.4f}", file->std[0], file->std[1], file->std[2])});
   }
   std::printf("%s", text_table(rows).c_str());
-  for (const DataFileReport* file : {&report.train, &report.test}) std::printf("sha256 %s  %s\n", file->sha256.c_str(), file->name.c_str());
+  for (const DataFileReport* file : {&report.train, &report.test})
+    std::printf("sha256 %s  %s\n", file->sha256.c_str(), file->name.c_str());
 }
 
-CommandRow add_report_command(CLI::App& parent, GlobalOptions& global, const char* name, const char* help, bool details) {
+CommandRow add_report_command(CLI::App& parent, GlobalOptions& global, const char* name, const char* help,
+                              bool details) {
   CLI::App* app = parent.add_subcommand(name, help);
   auto options = std::make_shared<DataOptions>();
   app->add_option("DIR", options->dir, "folder with train.bin and test.bin")->required();
@@ -55,7 +65,7 @@ CommandRow add_report_command(CLI::App& parent, GlobalOptions& global, const cha
             const DataFolderReport report = inspect_data_folder(options->dir);
             for (const auto& warning : report.warnings) std::fprintf(stderr, "warning: %s\n", warning.c_str());
             if (options->json) {
-              std::printf("%s\n", folder_json(report).dump().c_str());
+              std::printf("%s\n", json_text(folder_json(report)).c_str());
             } else if (details) {
               print_info(report);
             } else {
@@ -67,7 +77,8 @@ CommandRow add_report_command(CLI::App& parent, GlobalOptions& global, const cha
 }
 
 CommandRow add_make_command(CLI::App& parent, GlobalOptions& global) {
-  CLI::App* app = parent.add_subcommand("make-synthetic", "Write the built-in synthetic set in CIFAR-100's binary layout");
+  CLI::App* app =
+      parent.add_subcommand("make-synthetic", "Write the built-in synthetic set in CIFAR-100's binary layout");
   auto options = std::make_shared<DataOptions>();
   app->add_option("DIR", options->dir, "folder to write into; made where it is missing")->required();
   add_output_options(*app, global);
@@ -84,9 +95,10 @@ CommandRow add_make_command(CLI::App& parent, GlobalOptions& global) {
 std::vector<CommandRow> add_data_commands(CLI::App& root, GlobalOptions& global) {
   CLI::App* data = root.add_subcommand("data", "Check, describe or make a data folder");
   data->require_subcommand(0, 1);
-  return {add_report_command(*data, global, "verify", "Check every record of a data folder", false),
-          add_report_command(*data, global, "info", "Describe a data folder: counts, classes, statistics, checksums", true),
-          add_make_command(*data, global)};
+  return {
+      add_report_command(*data, global, "verify", "Check every record of a data folder", false),
+      add_report_command(*data, global, "info", "Describe a data folder: counts, classes, statistics, checksums", true),
+      add_make_command(*data, global)};
 }
 
 }  // namespace ekd

@@ -16,11 +16,21 @@ namespace {
 
 void collect_names(const CLI::App& app, std::set<std::string>& names) {
   for (const CLI::Option* option : app.get_options())
-    for (const auto& name : option->get_lnames()) names.insert(environment_name("--" + name));
+    for (const auto& name : option->get_lnames())
+      if (name != "help" && name != "version" && name != "set") names.insert(environment_name("--" + name));
   for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) collect_names(*sub, names);
 }
 
 }  // namespace
+
+CLI::Validator member_of(const std::vector<std::string>& names) {
+  return CLI::Validator(
+      [names](const std::string& text) {
+        if (std::ranges::find(names, text) != names.end()) return std::string();
+        return "takes one of " + join(names) + ", not '" + text + "'" + did_you_mean(text, names);
+      },
+      "", "member_of");
+}
 
 std::string environment_name(const std::string& flag) {
   std::string name = "EKD_" + flag.substr(flag.find_first_not_of('-'));

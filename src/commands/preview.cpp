@@ -48,10 +48,22 @@ CommandRow add_preview_command(CLI::App& root, GlobalOptions& global) {
   options->settings = std::make_unique<Settings>(*app, Command::kTrainTeacher);
   const auto count = CLI::Range(std::int64_t{1}, std::int64_t{64});
   app->add_option("--out", options->out, "the PNG file")->capture_default_str()->type_name("FILE")->group("Output");
-  app->add_option("--columns", options->columns, "images side by side")->capture_default_str()->check(count)->group("Output");
-  app->add_option("--rows", options->rows, "lines of images, for each view")->capture_default_str()->check(count)->group("Output");
-  app->add_option("--scale", options->scale, "pixels of the PNG for a pixel of an image")->capture_default_str()->check(CLI::Range(1, 16))->group("Output");
-  app->add_option("--epoch", options->epoch, "which epoch's draws")->capture_default_str()->check(CLI::Range(std::int64_t{0}, std::int64_t{1'000'000}))->group("Output");
+  app->add_option("--columns", options->columns, "images side by side")
+      ->capture_default_str()
+      ->check(count)
+      ->group("Output");
+  app->add_option("--rows", options->rows, "lines of images, for each view")
+      ->capture_default_str()
+      ->check(count)
+      ->group("Output");
+  app->add_option("--scale", options->scale, "pixels of the PNG for a pixel of an image")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 16))
+      ->group("Output");
+  app->add_option("--epoch", options->epoch, "which epoch's draws")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1'000'000}))
+      ->group("Output");
   add_output_options(*app, global);
   return {app, [app, options] {
             apply_environment(*app, options->settings->option_names());

@@ -60,7 +60,7 @@ CommandRow add_report_command(CLI::App& root, GlobalOptions& global) {
       ->group("Columns");
   CLI::Option* format = app->add_option("--format", options->format, "text, markdown, latex, csv or json")
                             ->capture_default_str()
-                            ->check(CLI::IsMember({"text", "markdown", "latex", "csv", "json"}))
+                            ->check(member_of({"text", "markdown", "latex", "csv", "json"}))
                             ->group("Output");
   app->add_flag("--json", options->json, "the same as --format json")->excludes(format)->group("Output");
   add_output_options(*app, global);

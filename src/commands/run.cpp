@@ -77,14 +77,20 @@ void print_status(const std::vector<RowStatus>& rows, bool json) {
   if (json) {
     nlohmann::ordered_json runs = nlohmann::ordered_json::array();
     for (const auto& row : rows)
-      runs.push_back({{"name", row.name}, {"seed", row.seed}, {"state", row_state_name(row.state)}, {"epoch", row.epoch}, {"epochs", row.epochs}});
+      runs.push_back({{"name", row.name},
+                      {"seed", row.seed},
+                      {"state", row_state_name(row.state)},
+                      {"epoch", row.epoch},
+                      {"epochs", row.epochs}});
     std::printf("%s\n", nlohmann::ordered_json{{"runs", runs}}.dump().c_str());
     return;
   }
   std::vector<std::vector<std::string>> cells{{"row", "seed", "state", "epochs", "left"}};
   for (const auto& row : rows) {
     const std::string epochs = row.epochs > 0 ? std::to_string(row.epoch) + "/" + std::to_string(row.epochs) : "-";
-    const std::string left = row.state == RowState::kDone ? "-" : std::isnan(row.seconds_left) ? "?" : duration_text(row.seconds_left);
+    const std::string left = row.state == RowState::kDone   ? "-"
+                             : std::isnan(row.seconds_left) ? "?"
+                                                            : duration_text(row.seconds_left);
     cells.push_back({row.name, std::to_string(row.seed), row_state_name(row.state), epochs, left});
   }
   std::printf("%s", text_table(cells).c_str());
@@ -115,7 +121,8 @@ int run(const RunOptions& options, const GlobalOptions& global) {
   install_signal_handlers();
   if (!options.budget.empty()) {
     set_stop_deadline(std::chrono::steady_clock::now() +
-                      std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(parse_budget(options.budget))));
+                      std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                          std::chrono::duration<double>(parse_budget(options.budget))));
   }
   const PlanOutcome outcome = run_plan(request);
   const auto statuses = plan_status(request);
@@ -131,18 +138,46 @@ CommandRow add_run_command(CLI::App& root, GlobalOptions& global) {
   CLI::App* app = root.add_subcommand("run", "Work through a plan of runs and evaluations; call it again to go on");
   auto options = std::make_shared<RunOptions>();
   app->add_option("PLAN", options->plan, "the plan, a JSON file")->required();
-  app->add_option("--out", options->out, "runs land in OUT/NAME-sSEED (default: runs/ and the plan's name)")->type_name("DIR")->group("Plan");
-  app->add_option("--only", options->only, "these rows and what they need; repeat or separate by commas")->delimiter(',')->take_all()->type_name("NAME")->group("Plan");
-  app->add_option("--seeds", options->seeds, "seeds 0 to N-1 instead of the plan's")->check(CLI::Range(1, 10'000))->type_name("N")->group("Plan");
-  app->add_option("--budget", options->budget, "stop after this time with everything saved: 90s, 25m, 2h")->type_name("TIME")->group("Plan");
-  app->add_option("--share", options->share, "the I-th of N shares of the rows, for job arrays")->type_name("I/N")->group("Plan");
+  app->add_option("--out", options->out, "runs land in OUT/NAME-sSEED (default: runs/ and the plan's name)")
+      ->type_name("DIR")
+      ->group("Plan");
+  app->add_option("--only", options->only, "these rows and what they need; repeat or separate by commas")
+      ->delimiter(',')
+      ->take_all()
+      ->type_name("NAME")
+      ->group("Plan");
+  app->add_option("--seeds", options->seeds, "seeds 0 to N-1 instead of the plan's")
+      ->check(CLI::Range(1, 10'000))
+      ->type_name("N")
+      ->group("Plan");
+  app->add_option("--budget", options->budget, "stop after this time with everything saved: 90s, 25m, 2h")
+      ->type_name("TIME")
+      ->group("Plan");
+  app->add_option("--share", options->share, "the I-th of N shares of the rows, for job arrays")
+      ->type_name("I/N")
+      ->group("Plan");
   app->add_flag("--dry-run", options->dry_run, "show what would run, and how long each has left")->group("Plan");
   app->add_flag("--status", options->status, "show where every row stands")->group("Plan");
-  app->add_option("--set", options->sets, "key.path=value for every run that knows the key")->expected(1)->take_all()->allow_extra_args(false)->type_name("KEY=VALUE")->group("Settings");
-  const std::pair<const char*, const char*> flags[] = {{"--dataset", "data.dataset"}, {"--data", "data.dir"}, {"--device", "run.device"}, {"--precision", "run.precision"}, {"--threads", "run.threads"}};
-  for (const auto& [flag, key] : flags) app->add_option(flag, options->flags[key], std::string("as --set ") + key + "=VALUE")->type_name("VALUE")->group("Settings");
+  app->add_option("--set", options->sets, "key.path=value for every run that knows the key")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->type_name("KEY=VALUE")
+      ->group("Settings");
+  const std::pair<const char*, const char*> flags[] = {{"--dataset", "data.dataset"},
+                                                       {"--data", "data.dir"},
+                                                       {"--device", "run.device"},
+                                                       {"--precision", "run.precision"},
+                                                       {"--threads", "run.threads"}};
+  for (const auto& [flag, key] : flags)
+    app->add_option(flag, options->flags[key], std::string("as --set ") + key + "=VALUE")
+        ->type_name("VALUE")
+        ->group("Settings");
   app->add_flag("--json", options->json, "print the status as one object on stdout")->group("Output");
-  app->add_option("--progress", options->progress, "auto, bar, lines or none")->check(CLI::IsMember({"auto", "bar", "lines", "none"}))->type_name("STYLE")->group("Output");
+  app->add_option("--progress", options->progress, "auto, bar, lines or none")
+      ->check(member_of({"auto", "bar", "lines", "none"}))
+      ->type_name("STYLE")
+      ->group("Output");
   add_output_options(*app, global);
   return {app, [app, options, &global] {
             apply_environment(*app);

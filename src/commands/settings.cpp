@@ -35,7 +35,8 @@ const Field& field_with_key(const std::vector<Field>& fields, const std::string&
 
 std::string help_of(const Field& field) {
   const std::string value = field_json(field).dump();
-  return field.help + " (" + field.key + "; " + accepted_text(field) + (value == "\"\"" || value == "[]" ? "" : "; default " + value) + ")";
+  return field.help + " (" + field.key + "; " + accepted_text(field) +
+         (value == "\"\"" || value == "[]" ? "" : "; default " + value) + ")";
 }
 
 }  // namespace
@@ -50,13 +51,18 @@ Settings::Settings(CLI::App& app, Command command) : app_(app), command_(command
     if (std::holds_alternative<bool*>(field.value)) {
       option = app.add_flag(field.flag)->description(help_of(field));
     } else {
-      option = app.add_option(field.flag, values_[field.flag], help_of(field))->expected(1)->take_all()->allow_extra_args(false);
+      option = app.add_option(field.flag, values_[field.flag], help_of(field))
+                   ->expected(1)
+                   ->take_all()
+                   ->allow_extra_args(false);
       option->type_name(field.accepted.names.empty() ? "VALUE" : "NAME");
     }
     option->group(title(field.key.substr(0, field.key.find('.'))));
     keys_[option] = field.key;
   }
-  app.add_option("--config", config_file_, "JSON file with settings, as --print-config shows them")->type_name("FILE")->group("Config");
+  app.add_option("--config", config_file_, "JSON file with settings, as --print-config shows them")
+      ->type_name("FILE")
+      ->group("Config");
   set_option_ = app.add_option("--set", sets_, "key.path=value, for any setting; repeat for several")
                     ->expected(1)
                     ->take_all()
@@ -98,7 +104,7 @@ void Settings::apply_typed(const std::vector<Field>& fields) const {
     if (found == keys_.end()) continue;
     const Field& field = field_with_key(fields, found->second);
     if (std::holds_alternative<bool*>(field.value)) {
-      apply_text(fields, field.key, option->as<bool>() ? "true" : "false", field.flag);
+      apply_text(fields, field.key, option->results().at(nth), field.flag);
     } else if (is_text_list(field)) {
       // A repeated flag is one list.
       if (nth == 0) apply_json(fields, layer_of(field.key, values_.at(field.flag)), field.flag);

@@ -34,7 +34,8 @@ std::string metrics_table(const std::vector<MetricsRow>& rows) {
   }
   for (const auto& [name, metrics] : rows) {
     cells.push_back({name, metrics.at("n").dump(), fmt::format("{:.2f}", 100 * metrics.at("accuracy").get<double>()),
-                     fmt::format("{:.4f}", metrics.at("nll").get<double>()), fmt::format("{:.4f}", metrics.at("brier").get<double>())});
+                     fmt::format("{:.4f}", metrics.at("nll").get<double>()),
+                     fmt::format("{:.4f}", metrics.at("brier").get<double>())});
     for (const int count : bins) {
       const auto& at = metrics.at("calibration").at(std::to_string(count));
       cells.back().push_back(fmt::format("{:.4f}", at.at("ece").get<double>()));

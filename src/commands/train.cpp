@@ -11,6 +11,7 @@
 #include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
+#include "ekd/core/strict_json.h"
 #include "ekd/engine/stored_settings.h"
 #include "ekd/engine/training_run.h"
 #include "ekd/run/run_dir.h"
@@ -58,9 +59,11 @@ Config read_settings(const TrainingOptions& options, Command command, std::strin
 
 void print_result(const nlohmann::ordered_json& result, const std::string& run_dir) {
   const auto& best = result.at("best");
-  const std::string best_name = fmt::format("best, epoch {} (chosen on {})", best.at("epoch").get<int>() + 1, best.at("selected_on").get<std::string>());
+  const std::string best_name = fmt::format("best, epoch {} (chosen on {})", best.at("epoch").get<int>() + 1,
+                                            best.at("selected_on").get<std::string>());
   const std::string text = metrics_table({{"last", result.at("last")}, {best_name, best}});
-  std::printf("%s: %s on the test set\n%s", run_dir.c_str(), result.at("model").get<std::string>().c_str(), text.c_str());
+  std::printf("%s: %s on the test set\n%s", run_dir.c_str(), result.at("model").get<std::string>().c_str(),
+              text.c_str());
 }
 
 int run(const TrainingOptions& options, Command command, const GlobalOptions& global) {
@@ -74,18 +77,18 @@ int run(const TrainingOptions& options, Command command, const GlobalOptions& gl
   request.config = read_settings(options, command, run_dir);
   request.run_dir = run_dir;
   if (options.print_config) {
-    std::printf("%s\n", config_json(fields_of(request.config, command)).dump(2).c_str());
+    std::printf("%s\n", json_text(config_json(fields_of(request.config, command)), 2).c_str());
     return 0;
   }
   if (options.dry_run) {
-    std::printf("%s\n", plan_training(request).dump(2).c_str());
+    std::printf("%s\n", json_text(plan_training(request), 2).c_str());
     return 0;
   }
   install_signal_handlers();
   const TrainingOutcome outcome = run_training(request);
   if (outcome.stopped != 0) return stop_exit_code(outcome.stopped);
   if (options.json) {
-    std::printf("%s\n", outcome.result.dump().c_str());
+    std::printf("%s\n", json_text(outcome.result).c_str());
   } else {
     print_result(outcome.result, run_dir);
   }
@@ -98,12 +101,20 @@ CommandRow add_training_command(CLI::App& root, Command command, GlobalOptions& 
   CLI::App* app = root.add_subcommand(command_name(command), description(command));
   auto options = std::make_shared<TrainingOptions>();
   options->settings = std::make_unique<Settings>(*app, command);
-  app->add_flag("--print-config", options->print_config, "print the settings that would be used, and stop")->group("Config");
-  app->add_flag("--dry-run", options->dry_run, "check everything, print what would be trained, and stop")->group("Config");
-  app->add_option("--run-dir", options->run_dir, "the run's folder (default: a name under runs/ made of the settings)")->type_name("DIR")->group("Run");
-  app->add_flag("--resume", options->resume, "go on with the run in --run-dir; start it where there is none")->group("Run");
+  app->add_flag("--print-config", options->print_config, "print the settings that would be used, and stop")
+      ->group("Config");
+  app->add_flag("--dry-run", options->dry_run, "check everything, print what would be trained, and stop")
+      ->group("Config");
+  app->add_option("--run-dir", options->run_dir, "the run's folder (default: a name under runs/ made of the settings)")
+      ->type_name("DIR")
+      ->group("Run");
+  app->add_flag("--resume", options->resume, "go on with the run in --run-dir; start it where there is none")
+      ->group("Run");
   app->add_flag("--json", options->json, "print one result object on stdout")->group("Output");
-  app->add_option("--progress", options->progress, "auto, bar, lines or none")->check(CLI::IsMember({"auto", "bar", "lines", "none"}))->type_name("STYLE")->group("Output");
+  app->add_option("--progress", options->progress, "auto, bar, lines or none")
+      ->check(member_of({"auto", "bar", "lines", "none"}))
+      ->type_name("STYLE")
+      ->group("Output");
   add_output_options(*app, global);
   return {app, [app, options, command, &global] {
             apply_environment(*app, options->settings->option_names());

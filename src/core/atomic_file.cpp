@@ -70,8 +70,7 @@ std::string write_and_rename(const fs::path& path, const fs::path& temporary,
 }  // namespace
 
 void write_file_atomically(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
-  const fs::path temporary =
-      folder_of(path) / ("." + path.filename().string() + ".tmp." + std::to_string(::getpid()));
+  const fs::path temporary = folder_of(path) / ("." + path.filename().string() + ".tmp." + std::to_string(::getpid()));
   const std::string failure = write_and_rename(path, temporary, pieces);
   if (failure.empty()) return;
   ::unlink(temporary.c_str());
@@ -88,11 +87,16 @@ void write_file_atomically(const fs::path& path, std::string_view text) {
 std::vector<std::byte> read_file(const fs::path& path) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) throw IoError(path.string() + ": cannot open: " + reason());
-  struct stat status{};
+  struct stat status {};
   if (::fstat(file.get(), &status) != 0) throw IoError(path.string() + ": cannot read: " + reason());
   if (S_ISDIR(status.st_mode)) throw IoError(path.string() + ": is a folder, not a file");
   if (!S_ISREG(status.st_mode)) throw IoError(path.string() + ": is not a regular file");
-  std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
+  std::vector<std::byte> bytes;
+  try {
+    bytes.resize(static_cast<std::size_t>(status.st_size));
+  } catch (const std::exception&) {  // bad_alloc or length_error
+    throw MemoryError(path.string() + ": not enough memory to read its " + std::to_string(status.st_size) + " bytes");
+  }
   std::size_t filled = 0;
   while (filled < bytes.size()) {
     const ssize_t got = ::read(file.get(), bytes.data() + filled, bytes.size() - filled);
@@ -103,6 +107,13 @@ std::vector<std::byte> read_file(const fs::path& path) {
   }
   bytes.resize(filled);
   return bytes;
+}
+
+bool path_exists(const fs::path& path) {
+  std::error_code error;
+  const bool exists = fs::exists(path, error);
+  if (error) throw IoError(path.string() + ": cannot look: " + error.message());
+  return exists;
 }
 
 void make_directories(const fs::path& path) {

@@ -14,7 +14,8 @@ namespace ekd {
 namespace {
 
 bool in_range(double value, const Accepted& accepted) {
-  return std::isfinite(value) && value <= accepted.max && (accepted.above_min ? value > accepted.min : value >= accepted.min);
+  return std::isfinite(value) && value <= accepted.max &&
+         (accepted.above_min ? value > accepted.min : value >= accepted.min);
 }
 
 // Setters return false where the value does not fit; the caller knows the field and says what does.
@@ -78,6 +79,7 @@ struct JsonFromText {
   template <class Element>
   std::optional<nlohmann::json> operator()(const std::vector<Element>*) const {
     nlohmann::json list = nlohmann::json::array();
+    if (text.ends_with(',')) return std::nullopt;
     std::string rest = text;
     if (rest.size() >= 2 && rest.front() == '[' && rest.back() == ']') rest = rest.substr(1, rest.size() - 2);
     while (!rest.empty()) {
@@ -91,6 +93,11 @@ struct JsonFromText {
     return list;
   }
 };
+
+bool is_utf8(const std::string& text) {
+  const std::string quoted = nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::ignore);
+  return nlohmann::json::parse(quoted).get_ref<const std::string&>() == text;
+}
 
 std::vector<std::string> keys_of(const std::vector<Field>& fields) {
   std::vector<std::string> keys;
@@ -113,7 +120,8 @@ std::string accepted_keys(const std::vector<Field>& fields, const std::string& k
 const Field& find_field(const std::vector<Field>& fields, const std::string& key, const std::string& source) {
   for (const auto& field : fields)
     if (field.key == key) return field;
-  throw UsageError(source + ": unknown key '" + key + "'; " + accepted_keys(fields, key) + did_you_mean(key, keys_of(fields)));
+  throw UsageError(source + ": unknown key '" + key + "'; " + accepted_keys(fields, key) +
+                   did_you_mean(key, keys_of(fields)));
 }
 
 [[noreturn]] void reject(const Field& field, const std::string& shown, const std::string& source) {
@@ -164,8 +172,10 @@ void apply_file(const std::vector<Field>& fields, const std::string& path) {
   apply_json(fields, layer, path);
 }
 
-void apply_text(const std::vector<Field>& fields, const std::string& key, const std::string& text, const std::string& source) {
+void apply_text(const std::vector<Field>& fields, const std::string& key, const std::string& text,
+                const std::string& source) {
   const Field& field = find_field(fields, key, source);
+  if (!is_utf8(text)) throw UsageError(source + ": the value of " + key + " is not UTF-8 text");
   const auto json = std::visit([&](const auto* value) { return JsonFromText{text}(value); }, field.value);
   if (!json || !std::visit(FromJson{*json, field.accepted}, field.value)) reject(field, "'" + text + "'", source);
 }

@@ -61,7 +61,8 @@ void set_threads(std::int64_t threads) {
   if (threads == 0) {
     cpu_set_t allowed;
     threads = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
-    if (const char* omp = std::getenv("OMP_NUM_THREADS"); omp != nullptr && std::atoi(omp) > 0) threads = std::atoi(omp);
+    if (const char* omp = std::getenv("OMP_NUM_THREADS"); omp != nullptr && std::atoi(omp) > 0)
+      threads = std::atoi(omp);
   }
   at::set_num_threads(static_cast<int>(threads));
 }

@@ -30,7 +30,9 @@ class LevelFormatter : public spdlog::formatter {
   std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<LevelFormatter>(); }
 
  private:
-  static void append(std::string_view text, spdlog::memory_buf_t& out) { out.append(text.data(), text.data() + text.size()); }
+  static void append(std::string_view text, spdlog::memory_buf_t& out) {
+    out.append(text.data(), text.data() + text.size());
+  }
 };
 
 }  // namespace
@@ -46,11 +48,18 @@ void set_up_log(int verbosity) {
   auto console = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   console->set_formatter(std::make_unique<LevelFormatter>());
   auto logger = std::make_shared<spdlog::logger>("ekd", console);
-  constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::warn, spdlog::level::info, spdlog::level::debug, spdlog::level::trace};
+  constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::warn, spdlog::level::info, spdlog::level::debug,
+                                                   spdlog::level::trace};
   const auto level = kLevels[std::min(std::max(verbosity, -1), 2) + 1];
   console->set_level(level);
   logger->set_level(std::min(level, spdlog::level::info));  // the file gets progress even where the console is quiet
   logger->flush_on(spdlog::level::info);
+  // Only the run's log file can fail; a run whose record is lost stops like one that cannot save.
+  logger->set_error_handler([](const std::string& reason) {
+    auto& sinks = spdlog::default_logger()->sinks();
+    if (sinks.size() > 1) sinks.resize(1);  // so that the error itself can be told
+    throw IoError("cannot write the log: " + reason);
+  });
   spdlog::set_default_logger(logger);
 }
 

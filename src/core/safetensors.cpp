@@ -67,15 +67,21 @@ TensorEntry read_entry(const std::string& key, const nlohmann::json& value, std:
 
   TensorEntry entry{.name = key, .shape = {}};
   const auto dtype_text = value["dtype"].get<std::string>();
-  const auto* dtype = std::find_if(kDTypes.begin(), kDTypes.end(), [&](const DTypeRow& row) { return row.name == dtype_text; });
+  const auto* dtype =
+      std::find_if(kDTypes.begin(), kDTypes.end(), [&](const DTypeRow& row) { return row.name == dtype_text; });
   if (dtype == kDTypes.end()) reject(file, where + " has the unknown dtype '" + dtype_text + "'");
   entry.dtype = dtype->dtype;
 
-  std::size_t bytes = dtype->size;
+  std::size_t bytes = dtype->size, bytes_without_zeros = dtype->size;
   for (const auto& size : value["shape"]) {
     const auto number = whole_number(size);
     if (!number) reject(file, where + " has a shape that is not a list of whole numbers");
-    if (__builtin_mul_overflow(bytes, *number, &bytes)) reject(file, where + " has a shape that overflows");
+    // An empty tensor's other sizes must not overflow either: strides are computed from them.
+    const std::size_t factor = std::max<std::size_t>(*number, 1);
+    if (__builtin_mul_overflow(bytes_without_zeros, factor, &bytes_without_zeros) ||
+        bytes_without_zeros > static_cast<std::size_t>(INT64_MAX))
+      reject(file, where + " has a shape that overflows");
+    bytes *= *number;
     entry.shape.push_back(static_cast<std::int64_t>(*number));
   }
   const auto begin = whole_number(value["data_offsets"][0]), end = whole_number(value["data_offsets"][1]);
@@ -95,7 +101,8 @@ void check_contiguous(std::vector<TensorEntry>& tensors, std::size_t data_size, 
   });
   std::size_t position = 0;
   for (const auto& tensor : tensors) {
-    if (tensor.begin != position) reject(file, "tensor '" + tensor.name + "' overlaps another or leaves a gap before it");
+    if (tensor.begin != position)
+      reject(file, "tensor '" + tensor.name + "' overlaps another or leaves a gap before it");
     position = tensor.end;
   }
   if (position != data_size) {
@@ -116,15 +123,17 @@ std::string checksum(std::string header, std::size_t digits_at, std::span<const 
 bool claims_to_be_ours(const SafetensorsFile& file) {
   if (file.metadata.contains("ekd")) return true;
   return std::any_of(file.metadata.begin(), file.metadata.end(), [](const auto& item) {
-    return item.second.find("\"format_version\"") != std::string::npos || item.second.find("\"sha256\"") != std::string::npos;
+    return item.second.find("\"format_version\"") != std::string::npos ||
+           item.second.find("\"sha256\"") != std::string::npos;
   });
 }
 
 void check_own(const SafetensorsFile& file, const std::string& name) {
   if (!claims_to_be_ours(file)) return;
   const nlohmann::json own = own_metadata(file);
-  const bool complete = own.is_object() && own.contains("format_version") && own["format_version"].is_number_integer() &&
-                        own.contains("kind") && own["kind"].is_string() && own.contains("sha256") && own["sha256"].is_string();
+  const bool complete = own.is_object() && own.contains("format_version") &&
+                        own["format_version"].is_number_integer() && own.contains("kind") && own["kind"].is_string() &&
+                        own.contains("sha256") && own["sha256"].is_string();
   if (!complete) reject(name, "its 'ekd' metadata is damaged");
   if (own["format_version"].get<std::int64_t>() > kFormatVersion) {
     reject(name, "has format version " + own["format_version"].dump() + ", this ekd reads up to " +
@@ -136,7 +145,8 @@ void check_own(const SafetensorsFile& file, const std::string& name) {
   const auto data = std::span(file.bytes).subspan(file.data_begin);
   const bool found = stated.size() == kShaDigits && at != std::string::npos;
   const std::span<const std::byte> piece = data;
-  if (!found || checksum(header, at, std::span(&piece, 1)) != stated) reject(name, "is damaged: its checksum does not match");
+  if (!found || checksum(header, at, std::span(&piece, 1)) != stated)
+    reject(name, "is damaged: its checksum does not match");
 }
 
 }  // namespace
@@ -205,12 +215,14 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Tens
   std::size_t position = 0;
   for (const auto& tensor : tensors) {
     const std::size_t end = position + tensor.bytes.size();
-    header[tensor.name] = {{"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {position, end}}};
+    header[tensor.name] = {
+        {"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {position, end}}};
     pieces.push_back(tensor.bytes);
     position = end;
   }
   std::string text = header.dump();
-  text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' ');  // aligned data, as the format recommends
+  text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes,
+              ' ');  // aligned data, as the format recommends
   const auto digits_at = text.find(std::string(kShaDigits, '0'));
   text.replace(digits_at, kShaDigits, checksum(text, digits_at, std::span(pieces).subspan(2)));
 

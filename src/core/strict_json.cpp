@@ -17,27 +17,54 @@ std::string without_tag(std::string text) {
   return text;
 }
 
+// Builds the value as the library does, and looks at depth and keys on the way. (The library's callback parser would do
+// as well, but takes quadratic time on objects of many keys.)
+class StrictReader : public nlohmann::detail::json_sax_dom_parser<nlohmann::json> {
+  using Base = nlohmann::detail::json_sax_dom_parser<nlohmann::json>;
+
+ public:
+  explicit StrictReader(nlohmann::json& result) : Base(result, /*allow_exceptions_=*/true) {}
+
+  bool start_object(std::size_t size) {
+    enter();
+    keys_.emplace_back();
+    return Base::start_object(size);
+  }
+  bool key(std::string& key) {
+    if (!keys_.back().insert(key).second) throw JsonError("key '" + key + "' stands twice");
+    return Base::key(key);
+  }
+  bool end_object() {
+    --depth_;
+    keys_.pop_back();
+    return Base::end_object();
+  }
+  bool start_array(std::size_t size) {
+    enter();
+    return Base::start_array(size);
+  }
+  bool end_array() {
+    --depth_;
+    return Base::end_array();
+  }
+
+ private:
+  void enter() {
+    if (++depth_ > kMaxDepth) throw JsonError("nested more than " + std::to_string(kMaxDepth) + " deep");
+  }
+
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open
+  std::size_t depth_ = 0;
+};
+
 }  // namespace
 
 nlohmann::json parse_strict_json(std::string_view text) {
-  using Event = nlohmann::json::parse_event_t;
-  std::vector<std::set<std::string>> open_objects;
-  std::size_t depth = 0;
-  const auto check = [&](int, Event event, nlohmann::json& value) {
-    if (event == Event::object_start || event == Event::array_start) {
-      if (++depth > kMaxDepth) throw JsonError("nested more than " + std::to_string(kMaxDepth) + " deep");
-      if (event == Event::object_start) open_objects.emplace_back();
-    } else if (event == Event::object_end || event == Event::array_end) {
-      --depth;
-      if (event == Event::object_end) open_objects.pop_back();
-    } else if (event == Event::key) {
-      const auto& key = value.get_ref<const std::string&>();
-      if (!open_objects.back().insert(key).second) throw JsonError("key '" + key + "' stands twice");
-    }
-    return true;
-  };
   try {
-    return nlohmann::json::parse(text, check);
+    nlohmann::json result;
+    StrictReader reader(result);
+    nlohmann::json::sax_parse(text, &reader);
+    return result;
   } catch (const nlohmann::json::exception& error) {
     throw JsonError(without_tag(error.what()));
   }

@@ -14,7 +14,7 @@ namespace ekd {
 namespace {
 
 constexpr std::pair<DType, at::ScalarType> kScalarTypes[] = {
-    {DType::kF64, at::kDouble}, {DType::kF32, at::kFloat}, {DType::kF16, at::kHalf}, {DType::kBF16, at::kBFloat16},
+    {DType::kF64, at::kDouble}, {DType::kF32, at::kFloat}, {DType::kF16, at::kHalf},  {DType::kBF16, at::kBFloat16},
     {DType::kI64, at::kLong},   {DType::kI32, at::kInt},   {DType::kI16, at::kShort}, {DType::kI8, at::kChar},
     {DType::kU8, at::kByte},    {DType::kBool, at::kBool}};
 
@@ -39,7 +39,8 @@ std::string shape_text(at::IntArrayRef shape) {
 // The first few names, and how many more.
 std::string sample(const std::vector<std::string>& names) {
   constexpr std::size_t kShown = 5;
-  std::vector<std::string> shown(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size())));
+  std::vector<std::string> shown(names.begin(),
+                                 names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size())));
   std::string text = join(shown);
   if (names.size() > kShown) text += " and " + std::to_string(names.size() - kShown) + " more";
   return text;
@@ -77,7 +78,9 @@ void write_tensor_file(const std::filesystem::path& path, const std::vector<Name
   for (const auto& [name, tensor] : tensors) {
     kept.push_back(tensor.detach().to(at::kCPU).contiguous());
     const at::Tensor& flat = kept.back();
-    entries.push_back({name, dtype_of(flat.scalar_type()), flat.sizes().vec(),
+    entries.push_back({name,
+                       dtype_of(flat.scalar_type()),
+                       flat.sizes().vec(),
                        {static_cast<const std::byte*>(flat.const_data_ptr()), flat.nbytes()}});
   }
   write_safetensors(path, entries, own);
@@ -96,8 +99,8 @@ void copy_into(const std::vector<NamedTensor>& live, const TensorFile& file, con
       continue;
     }
     const at::Tensor& other = *found->second;
-    const bool same_kind = other.scalar_type() == tensor.scalar_type() ||
-                           (other.is_floating_point() && tensor.is_floating_point());
+    const bool same_kind =
+        other.scalar_type() == tensor.scalar_type() || (other.is_floating_point() && tensor.is_floating_point());
     if (other.sizes() != tensor.sizes() || !same_kind) {
       misfit.push_back(name + " (" + toString(other.scalar_type()) + " " + shape_text(other.sizes()) + ", expected " +
                        toString(tensor.scalar_type()) + " " + shape_text(tensor.sizes()) + ")");

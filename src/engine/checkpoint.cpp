@@ -34,6 +34,15 @@ void check_identity(const RunIdentity& now, const nlohmann::json& stored, const 
   }
 }
 
+void check_position(Position at, Position end, const std::string& path) {
+  const bool inside = at.epoch >= 0 && at.epoch < end.epoch && at.step >= 0 && at.step < end.step;
+  const bool done = at.epoch == end.epoch && at.step == 0;
+  if (inside || done) return;
+  throw WeightsError(path + ": stands at epoch " + std::to_string(at.epoch) + ", step " + std::to_string(at.step) +
+                     ", outside this training of " + std::to_string(end.epoch) + " epochs of " +
+                     std::to_string(end.step) + " steps");
+}
+
 // Every tensor belongs to one of the known groups.
 void check_names(const TensorFile& file) {
   for (const auto& tensor : file.tensors) {
@@ -51,24 +60,23 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
   append(tensors, kMomentum, checkpoint.momentum);
   append(tensors, kBest, checkpoint.best.weights);
   tensors.push_back({kSums, checkpoint.sums});
-  const nlohmann::json own = {
-      {"kind", "checkpoint"},
-      {"epoch", checkpoint.position.epoch},
-      {"step", checkpoint.position.step},
-      {"config_sha256", checkpoint.identity.config_sha256},
-      {"dataset_sha256", checkpoint.identity.dataset_sha256},
-      {"teacher_sha256", checkpoint.identity.teacher_sha256},
-      {"compute", checkpoint.identity.compute},
-      {"best_epoch", checkpoint.best.epoch},
-      {"best_accuracy", checkpoint.best.accuracy},
-      {"sum_names", checkpoint.sum_names},
-      {"samples", checkpoint.samples},
-      {"epoch_seconds", checkpoint.epoch_seconds},
-      {"total_seconds", checkpoint.total_seconds}};
+  const nlohmann::json own = {{"kind", "checkpoint"},
+                              {"epoch", checkpoint.position.epoch},
+                              {"step", checkpoint.position.step},
+                              {"config_sha256", checkpoint.identity.config_sha256},
+                              {"dataset_sha256", checkpoint.identity.dataset_sha256},
+                              {"teacher_sha256", checkpoint.identity.teacher_sha256},
+                              {"compute", checkpoint.identity.compute},
+                              {"best_epoch", checkpoint.best.epoch},
+                              {"best_accuracy", checkpoint.best.accuracy},
+                              {"sum_names", checkpoint.sum_names},
+                              {"samples", checkpoint.samples},
+                              {"epoch_seconds", checkpoint.epoch_seconds},
+                              {"total_seconds", checkpoint.total_seconds}};
   write_tensor_file(path, tensors, own);
 }
 
-void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint) {
+void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint, Position end) {
   const TensorFile file = read_tensor_file(path);
   if (!file.own.is_object() || file.own.value("kind", "") != "checkpoint") {
     throw WeightsError(path.string() + ": is not an ekd checkpoint");
@@ -85,6 +93,7 @@ void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint) 
   } catch (const nlohmann::json::exception& error) {
     throw WeightsError(path.string() + ": its metadata is incomplete: " + error.what());
   }
+  check_position(checkpoint.position, end, path.string());
   check_names(file);
   checkpoint.sums = file.at(kSums);
   if (checkpoint.sums.scalar_type() != at::kDouble || checkpoint.sums.dim() != 1 ||
@@ -93,10 +102,12 @@ void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint) 
   }
   checkpoint.best.weights.clear();
   if (checkpoint.best.epoch >= 0) {
-    for (const auto& [name, tensor] : checkpoint.model) checkpoint.best.weights.push_back({name, tensor.detach().clone()});
+    for (const auto& [name, tensor] : checkpoint.model)
+      checkpoint.best.weights.push_back({name, tensor.detach().clone()});
     copy_into(checkpoint.best.weights, file, kBest);
   }
-  // Both groups are checked before either is written: copy_into checks all of its own first, so check momentum on copies.
+  // Both groups are checked before either is written: copy_into checks all of its own first, so check momentum on
+  // copies.
   std::vector<NamedTensor> momentum_copy;
   for (const auto& [name, tensor] : checkpoint.momentum) momentum_copy.push_back({name, tensor.clone()});
   copy_into(momentum_copy, file, kMomentum);

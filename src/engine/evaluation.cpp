@@ -11,6 +11,7 @@
 
 #include "ekd/core/device.h"
 #include "ekd/core/error.h"
+#include "ekd/core/text.h"
 #include "ekd/data/load.h"
 #include "ekd/engine/evaluation_data.h"
 #include "ekd/engine/memory_guard.h"
@@ -26,7 +27,8 @@ namespace {
 const ImageSet& split_of(const Dataset& data, const std::string& split) {
   if (split == "train") return data.train;
   const ImageSet& set = split == "val" ? data.val : data.test;
-  if (set.size() == 0) throw UsageError("--split " + split + ": there is none; --val-size N holds out the last N training records");
+  if (set.size() == 0)
+    throw UsageError("--split " + split + ": there is none; --val-size N holds out the last N training records");
   return set;
 }
 
@@ -56,7 +58,8 @@ class Networks {
     const LoadedModel loaded = load_model(sources_[member], request_.model);
     if (loaded.model->spec().classes != data_->classes) {
       throw WeightsError(sources_[member].file.string() + ": tells " + std::to_string(loaded.model->spec().classes) +
-                         " classes apart, the data has " + std::to_string(data_->classes) + " (--classes N takes the first N)");
+                         " classes apart, the data has " + std::to_string(data_->classes) +
+                         " (--classes N takes the first N)");
     }
     loaded.model->to(device_);
     return predict(*loaded.model, set, {data_->normalisation, request_.batch_size, precision_});
@@ -72,8 +75,11 @@ class Networks {
 
 void check_agreement(const EvaluationRequest& request, const std::vector<Predictions>& members) {
   for (std::size_t i = 1; i < members.size(); ++i) {
-    const bool same = members[i].logits.sizes() == members[0].logits.sizes() && at::equal(members[i].labels, members[0].labels);
-    if (!same) throw WeightsError(request.members[i].path + ": its number of samples, classes or its labels differ from " + request.members[0].path);
+    const bool same =
+        members[i].logits.sizes() == members[0].logits.sizes() && at::equal(members[i].labels, members[0].labels);
+    if (!same)
+      throw WeightsError(request.members[i].path + ": its number of samples, classes or its labels differ from " +
+                         request.members[0].path);
   }
 }
 
@@ -92,7 +98,8 @@ at::Tensor combine(const EvaluationRequest& request, const std::vector<Predictio
 std::vector<Predictions> answers(const EvaluationRequest& request, const Networks& networks, const std::string& split) {
   std::vector<Predictions> members;
   for (std::size_t i = 0; i < request.members.size(); ++i) {
-    members.push_back(request.members[i].predictions ? load_predictions(request.members[i].path) : networks.ask(i, split));
+    members.push_back(request.members[i].predictions ? load_predictions(request.members[i].path)
+                                                     : networks.ask(i, split));
   }
   check_agreement(request, members);
   return members;
@@ -101,7 +108,8 @@ std::vector<Predictions> answers(const EvaluationRequest& request, const Network
 TemperatureFit fit_on_file(const EvaluationRequest& request, std::int64_t classes) {
   const Predictions held_out = load_predictions(request.fit_on);
   if (held_out.logits.size(1) != classes) {
-    throw WeightsError(request.fit_on + ": has " + std::to_string(held_out.logits.size(1)) + " classes, the members have " + std::to_string(classes));
+    throw WeightsError(request.fit_on + ": has " + std::to_string(held_out.logits.size(1)) +
+                       " classes, the members have " + std::to_string(classes));
   }
   for (const auto& member : request.members) {
     std::error_code error;
@@ -113,7 +121,8 @@ TemperatureFit fit_on_file(const EvaluationRequest& request, std::int64_t classe
 
 TemperatureFit fit(const EvaluationRequest& request, const Networks& networks, std::int64_t classes) {
   if (!request.fit_on.empty()) return fit_on_file(request, classes);
-  if (request.split == "val") spdlog::warn("the temperature is fitted on the split it is evaluated on: the result flatters");
+  if (request.split == "val")
+    spdlog::warn("the temperature is fitted on the split it is evaluated on: the result flatters");
   const auto members = answers(request, networks, "val");
   return fit_temperature(combine(request, members), members.front().labels);
 }
@@ -122,21 +131,26 @@ void check_request(const EvaluationRequest& request) {
   if (request.members.empty()) throw UsageError("evaluate needs a RUN_OR_WEIGHTS or --predictions FILE");
   const bool weighted = std::ranges::any_of(request.members, [](const auto& member) { return member.weight > 0; });
   if (!weighted) throw UsageError("at least one member needs a weight above 0");
-  if (request.temperature && request.fit_temperature) throw UsageError("--temperature and --fit-temperature exclude each other");
+  if (request.temperature && request.fit_temperature)
+    throw UsageError("--temperature and --fit-temperature exclude each other");
   if (!request.fit_on.empty() && !request.fit_temperature) throw UsageError("--fit-on goes with --fit-temperature");
 }
 
 void check_fit(const EvaluationRequest& request, const Networks& networks) {
   if (!request.fit_temperature || !request.fit_on.empty()) return;
   const bool saved = std::ranges::any_of(request.members, [](const auto& member) { return member.predictions; });
-  if (saved) throw UsageError("--fit-temperature: saved predictions have no validation split; name one with --fit-on FILE");
-  if (!networks.has_validation()) throw UsageError("--fit-temperature fits on the validation split, and there is none; use --val-size N or --fit-on FILE");
+  if (saved)
+    throw UsageError("--fit-temperature: saved predictions have no validation split; name one with --fit-on FILE");
+  if (!networks.has_validation())
+    throw UsageError(
+        "--fit-temperature fits on the validation split, and there is none; use --val-size N or --fit-on FILE");
 }
 
 // The members' logits, or for an ensemble the log of its mean probability.
 void save(const EvaluationRequest& request, const std::vector<Predictions>& members, const at::Tensor& log_probs) {
   nlohmann::json about = {{"split", request.split}, {"members", nlohmann::json::array()}};
-  for (const auto& member : request.members) about["members"].push_back({{"path", member.path}, {"weight", member.weight}});
+  for (const auto& member : request.members)
+    about["members"].push_back({{"path", member.path}, {"weight", member.weight}});
   const at::Tensor logits = members.size() == 1 ? members.front().logits : log_probs;
   save_predictions(request.save_predictions, {logits, members.front().labels}, about);
 }
@@ -160,11 +174,20 @@ nlohmann::ordered_json evaluate(const EvaluationRequest& request, const Networks
   }
   nlohmann::ordered_json result = to_json(compute_metrics(log_probs, members.front().labels, request.bins));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  spdlog::debug("predictions and metrics of {} images: {:.2f} images/s", unscaled.size(0), static_cast<double>(unscaled.size(0)) / seconds);
+  spdlog::debug("predictions and metrics of {} images: {:.2f} images/s", unscaled.size(0),
+                static_cast<double>(unscaled.size(0)) / seconds);
   result["temperature"] = temperature;
   result["members"] = nlohmann::json::array();
-  for (const auto& member : request.members) result["members"].push_back({{"path", member.path}, {"weight", member.weight}});
+  for (const auto& member : request.members)
+    result["members"].push_back({{"path", member.path}, {"weight", member.weight}});
   return result;
+}
+
+// "evaluating runs/a with batch size 256"
+std::string doing(const EvaluationRequest& request) {
+  std::vector<std::string> paths;
+  for (const auto& member : request.members) paths.push_back(member.path);
+  return "evaluating " + join(paths) + " with batch size " + std::to_string(request.batch_size);
 }
 
 }  // namespace
@@ -191,7 +214,7 @@ nlohmann::ordered_json run_evaluation(const EvaluationRequest& request) {
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    const std::string advice = memory_advice(error, "evaluation with batch size " + std::to_string(request.batch_size), device);
+    const std::string advice = memory_advice(error, doing(request), device);
     if (!advice.empty()) throw MemoryError(advice);
     throw;
   }

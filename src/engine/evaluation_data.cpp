@@ -30,7 +30,7 @@ DataConfig data_of_run(const std::string& run) {
 }
 
 template <class Value>
-void settle(const char* flag, const std::optional<Value>& given, Value DataConfig::* member, DataConfig& result,
+void settle(const char* flag, const std::optional<Value>& given, Value DataConfig::*member, DataConfig& result,
             const std::vector<DataConfig>& of_runs, const std::vector<std::string>& runs) {
   if (given) {
     result.*member = *given;
@@ -40,7 +40,8 @@ void settle(const char* flag, const std::optional<Value>& given, Value DataConfi
   result.*member = of_runs.front().*member;
   for (std::size_t i = 1; i < of_runs.size(); ++i) {
     if (of_runs[i].*member != result.*member) {
-      throw UsageError(runs[0] + " and " + runs[i] + " were trained with different data settings; say which to use with " + flag);
+      throw UsageError(runs[0] + " and " + runs[i] +
+                       " were trained with different data settings; say which to use with " + flag);
     }
   }
 }

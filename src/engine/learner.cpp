@@ -4,8 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/stack.h>
-#include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
+#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <cmath>
@@ -36,7 +36,10 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_epoch)
-    : setup_(std::move(setup)), dir_(dir), steps_per_epoch_(steps_per_epoch), sgd_(setup_.model->parameters(), setup_.optim) {
+    : setup_(std::move(setup)),
+      dir_(dir),
+      steps_per_epoch_(steps_per_epoch),
+      sgd_(setup_.model->parameters(), setup_.optim) {
   if (std::filesystem::exists(dir_.checkpoint())) resume();
   metric_log_.emplace(dir_.metrics(), position_.epoch);
 }
@@ -69,8 +72,9 @@ void Learner::add_seconds(double seconds) {
 void Learner::check_finite() const {
   const auto bad = sums_.first_non_finite();
   if (bad.step < 0) return;
-  throw NonFiniteError(folder() + ": the loss term '" + bad.term + "' is not finite at step " + std::to_string(bad.step) + " of epoch " +
-                       std::to_string(position_.epoch) + ", learning rate " + fmt::format("{:g}", rate_at(position_.epoch, bad.step)) +
+  throw NonFiniteError(folder() + ": the loss term '" + bad.term + "' is not finite at step " +
+                       std::to_string(bad.step) + " of epoch " + std::to_string(position_.epoch) + ", learning rate " +
+                       fmt::format("{:g}", rate_at(position_.epoch, bad.step)) +
                        "; the last good checkpoint is kept; try a lower --lr or --warmup-epochs");
 }
 
@@ -84,7 +88,8 @@ std::optional<Metrics> Learner::evaluate_epoch() {
 void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds) {
   const auto means = sums_.means();
   nlohmann::ordered_json line = {{"epoch", position_.epoch}, {"lr", rate_at(position_.epoch, 0)}};
-  std::string text = fmt::format("epoch {}/{}  lr {:.4g}", position_.epoch + 1, setup_.optim.epochs, rate_at(position_.epoch, 0));
+  std::string text =
+      fmt::format("epoch {}/{}  lr {:.4g}", position_.epoch + 1, setup_.optim.epochs, rate_at(position_.epoch, 0));
   for (const auto& mean : means) {
     line["train_" + mean.name] = mean.value;
     const bool repeats_loss = means.size() == 2 && mean.name != "loss";
@@ -97,8 +102,8 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
     line[split + "nll"] = metrics->nll;
     line[split + "ece15"] = calibration.ece;
     line[split + "oe15"] = calibration.oe;
-    text += fmt::format("  {} accuracy {:.2f} %, nll {:.3f}, ece {:.4f}", setup_.watched.name, 100 * metrics->accuracy, metrics->nll,
-                        calibration.ece);
+    text += fmt::format("  {} accuracy {:.2f} %, nll {:.3f}, ece {:.4f}", setup_.watched.name, 100 * metrics->accuracy,
+                        metrics->nll, calibration.ece);
   }
   const double rate = epoch_seconds_ > 0 ? static_cast<double>(sums_.samples()) / epoch_seconds_ : 0;
   line["images_per_s"] = rate;
@@ -109,12 +114,13 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
 
 void Learner::finish_epoch() {
   check_finite();
+  if (!all_finite(model_state(*setup_.model))) {
+    throw NonFiniteError(folder() + ": weights are not finite after epoch " + std::to_string(position_.epoch) +
+                         ", learning rate " + fmt::format("{:g}", rate_at(position_.epoch, steps_per_epoch_ - 1)) +
+                         "; the last good checkpoint is kept");
+  }
   const auto start = std::chrono::steady_clock::now();
   const auto metrics = evaluate_epoch();
-  if (!all_finite(model_state(*setup_.model))) {
-    throw NonFiniteError(folder() + ": weights are not finite after epoch " + std::to_string(position_.epoch) + ", learning rate " +
-                         fmt::format("{:g}", rate_at(position_.epoch, steps_per_epoch_ - 1)) + "; the last good checkpoint is kept");
-  }
   const double evaluation_seconds = seconds_since(start);
   log_epoch(metrics, evaluation_seconds);
   total_seconds_ += evaluation_seconds;
@@ -124,7 +130,8 @@ void Learner::finish_epoch() {
   save_weights(dir_.last(), *setup_.model, about);
   if (metrics && metrics->accuracy > best_.accuracy) {
     best_ = {position_.epoch, metrics->accuracy, {}};
-    for (const auto& [name, tensor] : model_state(*setup_.model)) best_.weights.push_back({name, tensor.detach().clone()});
+    for (const auto& [name, tensor] : model_state(*setup_.model))
+      best_.weights.push_back({name, tensor.detach().clone()});
     about["selected_on"] = setup_.watched.name;
     save_weights(dir_.best(), *setup_.model, about);
   }
@@ -137,8 +144,8 @@ void Learner::finish_epoch() {
 void Learner::save_checkpoint() {
   check_finite();
   if (!all_finite(model_state(*setup_.model))) {
-    throw NonFiniteError(folder() + ": weights are not finite at step " + std::to_string(position_.step) + " of epoch " +
-                         std::to_string(position_.epoch) + "; the last good checkpoint is kept");
+    throw NonFiniteError(folder() + ": weights are not finite at step " + std::to_string(position_.step) +
+                         " of epoch " + std::to_string(position_.epoch) + "; the last good checkpoint is kept");
   }
   ekd::save_checkpoint(dir_.checkpoint(), checkpoint());
 }
@@ -158,7 +165,7 @@ Checkpoint Learner::checkpoint() const {
 
 void Learner::resume() {
   Checkpoint stored = checkpoint();
-  load_checkpoint(dir_.checkpoint(), stored);
+  load_checkpoint(dir_.checkpoint(), stored, {setup_.optim.epochs, steps_per_epoch_});
   position_ = stored.position;
   best_ = std::move(stored.best);
   epoch_seconds_ = stored.epoch_seconds;

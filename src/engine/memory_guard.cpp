@@ -30,10 +30,12 @@ std::string memory_advice(const std::exception& error, const std::string& doing,
     memory = cuda_memory(device.index());
   } else {
     const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    memory = {static_cast<std::size_t>(sysconf(_SC_AVPHYS_PAGES)) * page, static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * page};
+    memory = {static_cast<std::size_t>(sysconf(_SC_AVPHYS_PAGES)) * page,
+              static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * page};
   }
   return "not enough memory on " + device.str() + " for " + doing + ": " + std::to_string(memory.free) + " of " +
-         std::to_string(memory.total) + " bytes are free; try a smaller --batch-size, --precision bf16, or another --device";
+         std::to_string(memory.total) +
+         " bytes are free; try a smaller --batch-size, --precision bf16, or another --device";
 }
 
 }  // namespace ekd

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/sha256.h"
 #include "ekd/core/tensor_file.h"
@@ -52,6 +53,14 @@ std::optional<std::string> model_by_names(const TensorFile& file) {
                      join(model_registry().names()));
 }
 
+// Before a network of that many classes is built.
+void check_stated_classes(const TensorFile& file, const ModelSpec& spec) {
+  const auto stored = classes_by_head(file, spec.name);
+  if (!stored || *stored == spec.classes) return;
+  throw WeightsError(file.path + ": mis-shaped: its metadata states " + std::to_string(spec.classes) +
+                     " classes, its last layer has " + std::to_string(*stored));
+}
+
 ModelSpec identify(const TensorFile& file, const std::string& fallback_model) {
   ModelSpec spec;
   if (file.own.is_object()) {
@@ -63,8 +72,10 @@ ModelSpec identify(const TensorFile& file, const std::string& fallback_model) {
     if (!named) throw WeightsError(file.path + ": its metadata names no network");
     spec.name = file.own["model"].get<std::string>();
     spec.classes = file.own["classes"].get<std::int64_t>();
-    if (spec.classes < 1 || spec.classes > 1'000'000) throw WeightsError(file.path + ": its metadata states an impossible number of classes");
+    if (spec.classes < 1 || spec.classes > 1'000'000)
+      throw WeightsError(file.path + ": its metadata states an impossible number of classes");
     if (model_registry().find(spec.name) == nullptr) reject_model(file, spec.name);
+    check_stated_classes(file, spec);
     return spec;
   }
   const auto model = file.metadata.find("model");
@@ -80,9 +91,11 @@ ModelSpec identify(const TensorFile& file, const std::string& fallback_model) {
                        " and its metadata names no network; --model names one");
   }
   const auto stated = file.metadata.find("num_classes");
-  const auto classes = stated != file.metadata.end() ? positive_number(stated->second) : classes_by_head(file, spec.name);
+  const auto classes =
+      stated != file.metadata.end() ? positive_number(stated->second) : classes_by_head(file, spec.name);
   if (!classes) throw WeightsError(file.path + ": the number of classes cannot be told from its metadata or tensors");
   spec.classes = *classes;
+  check_stated_classes(file, spec);
   return spec;
 }
 
@@ -102,18 +115,20 @@ std::string digest(const std::vector<NamedTensor>& state) {
 ModelSource resolve_model_source(const std::string& text) {
   std::string path = text;
   bool best = false;
-  if (!fs::exists(path) && path.ends_with(":best")) {
+  if (!path_exists(path) && path.ends_with(":best")) {
     path.resize(path.size() - 5);
     best = true;
   }
-  if (!fs::exists(path)) throw WeightsError(path + ": no such run or weights file");
+  if (!path_exists(path)) throw WeightsError(path + ": no such run or weights file");
   if (!fs::is_directory(path)) {
     if (best) throw WeightsError(path + ": ':best' goes with a run, not with a file");
     return {text, path, {}};
   }
   const fs::path file = fs::path(path) / (best ? "best.safetensors" : "last.safetensors");
-  if (!fs::exists(file)) throw WeightsError(path + ": holds no " + file.filename().string() + ": not a run, or none with a finished epoch");
-  if (run_state(path) != RunState::kFinished) spdlog::warn("{}: this run is not finished; its weights so far are used", path);
+  if (!path_exists(file))
+    throw WeightsError(path + ": holds no " + file.filename().string() + ": not a run, or none with a finished epoch");
+  if (run_state(path) != RunState::kFinished)
+    spdlog::warn("{}: this run is not finished; its weights so far are used", path);
   return {text, file, path};
 }
 

@@ -17,7 +17,8 @@ LossTerms supervised_terms(const Batch& batch, const at::Tensor& logits, double 
 }  // namespace
 
 Objective supervised_objective(double js_weight) {
-  return [js_weight](const Batch& batch, const at::Tensor& logits) { return supervised_terms(batch, logits, js_weight); };
+  return
+      [js_weight](const Batch& batch, const at::Tensor& logits) { return supervised_terms(batch, logits, js_weight); };
 }
 
 Objective distillation_objective(const DistillConfig& config, double js_weight, std::vector<std::size_t> teachers) {

@@ -34,12 +34,14 @@ class PlanReader {
     if (!object.is_object()) reject(where + " is not a JSON object");
     for (const auto& item : object.items()) {
       if (std::ranges::find(accepted, item.key()) == accepted.end())
-        reject(where + " has the unknown key '" + item.key() + "'; accepted: " + join(accepted) + did_you_mean(item.key(), accepted));
+        reject(where + " has the unknown key '" + item.key() + "'; accepted: " + join(accepted) +
+               did_you_mean(item.key(), accepted));
     }
   }
 
   std::string text(const json& object, const char* key, const std::string& where) const {
-    if (!object.contains(key) || !object[key].is_string() || object[key].get_ref<const std::string&>().empty()) reject(where + " needs a text '" + key + "'");
+    if (!object.contains(key) || !object[key].is_string() || object[key].get_ref<const std::string&>().empty())
+      reject(where + " needs a text '" + key + "'");
     return object[key].get<std::string>();
   }
 
@@ -127,7 +129,8 @@ Draft read_draft(const std::filesystem::path& path, int depth) {
   const json file = read_json(path);
   reader.check_keys(file, "a plan", {"title", "extends", "seeds", "config", "runs", "evaluations", "without"});
   Draft draft;
-  if (file.contains("extends")) draft = read_draft(path.parent_path() / reader.text(file, "extends", "a plan"), depth + 1);
+  if (file.contains("extends"))
+    draft = read_draft(path.parent_path() / reader.text(file, "extends", "a plan"), depth + 1);
   if (file.contains("title")) draft.title = reader.text(file, "title", "a plan");
   if (file.contains("seeds")) draft.seeds = file["seeds"];
   if (file.contains("config")) add_layers(reader, file["config"], draft.layers);
@@ -140,10 +143,12 @@ Draft read_draft(const std::filesystem::path& path, int depth) {
 std::vector<std::int64_t> read_seeds(const PlanReader& reader, const json& seeds) {
   std::vector<std::int64_t> all;
   for (const auto& seed : seeds.is_array() ? seeds : json::array({nullptr})) {
-    if (!seed.is_number_integer() || seed < 0 || seed > 4294967295) reader.reject("'seeds' is a list of whole numbers in [0, 4294967295]");
+    if (!seed.is_number_integer() || seed < 0 || seed > 4294967295)
+      reader.reject("'seeds' is a list of whole numbers in [0, 4294967295]");
     all.push_back(seed.get<std::int64_t>());
   }
-  if (all.empty() || std::set<std::int64_t>(all.begin(), all.end()).size() != all.size()) reader.reject("'seeds' needs at least one seed, each once");
+  if (all.empty() || std::set<std::int64_t>(all.begin(), all.end()).size() != all.size())
+    reader.reject("'seeds' needs at least one seed, each once");
   return all;
 }
 
@@ -154,12 +159,14 @@ PlanRun read_run(const PlanReader& reader, const json& row, const Layers& layers
   reader.check_keys(row, where, {"name", "command", "config", "teachers", "paper"});
   const std::string command = reader.text(row, "command", where);
   const auto* found = std::ranges::find(kCommands, command, [](Command value) { return command_name(value); });
-  if (found == std::end(kCommands)) reader.reject(where + ": unknown command '" + command + "'; accepted: " + join(command_names()));
+  if (found == std::end(kCommands))
+    reader.reject(where + ": unknown command '" + command + "'; accepted: " + join(command_names()));
   run.command = *found;
   if (const auto of_command = layers.find(command); of_command != layers.end()) run.layers = of_command->second;
   if (row.contains("config")) run.layers.push_back(row["config"]);
   run.teachers = reader.texts(row, "teachers");
-  if (run.teachers.empty() == (run.command == Command::kDistill)) reader.reject(where + ": 'teachers' go with distill, and distill with 'teachers'");
+  if (run.teachers.empty() == (run.command == Command::kDistill))
+    reader.reject(where + ": 'teachers' go with distill, and distill with 'teachers'");
   run.paper = reader.paper(row);
   return run;
 }
@@ -183,8 +190,10 @@ PlanEvaluation read_evaluation(const PlanReader& reader, const json& row) {
 void check_names(const PlanReader& reader, const Plan& plan) {
   std::set<std::string> names;
   const auto add = [&](const std::string& name) {
-    const bool plain = std::ranges::all_of(name, [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == '+'; });
-    if (!plain || name.front() == '.') reader.reject("'" + name + "': names become folders; letters, digits, - _ . + are accepted");
+    const bool plain = std::ranges::all_of(
+        name, [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == '+'; });
+    if (!plain || name.front() == '.')
+      reader.reject("'" + name + "': names become folders; letters, digits, - _ . + are accepted");
     if (!names.insert(name).second) reader.reject("two rows are named '" + name + "'");
   };
   for (const auto& run : plan.runs) add(run.name);
@@ -197,11 +206,15 @@ std::vector<PlanRun> in_dependency_order(const PlanReader& reader, std::vector<P
   for (const auto& run : runs) all.push_back(run.name);
   for (const auto& run : runs)
     for (const auto& teacher : run.teachers)
-      if (std::ranges::find(all, teacher) == all.end()) reader.reject("run '" + run.name + "': its teacher '" + teacher + "' is no run of the plan" + did_you_mean(teacher, all));
+      if (std::ranges::find(all, teacher) == all.end())
+        reader.reject("run '" + run.name + "': its teacher '" + teacher + "' is no run of the plan" +
+                      did_you_mean(teacher, all));
   std::vector<PlanRun> ordered;
   std::set<std::string> placed;
   while (!runs.empty()) {
-    const auto next = std::ranges::find_if(runs, [&](const PlanRun& run) { return std::ranges::all_of(run.teachers, [&](const auto& name) { return placed.contains(name); }); });
+    const auto next = std::ranges::find_if(runs, [&](const PlanRun& run) {
+      return std::ranges::all_of(run.teachers, [&](const auto& name) { return placed.contains(name); });
+    });
     if (next == runs.end()) reader.reject("run '" + runs.front().name + "' is, through its teachers, its own teacher");
     placed.insert(next->name);
     ordered.push_back(std::move(*next));
@@ -215,7 +228,8 @@ std::vector<PlanRun> in_dependency_order(const PlanReader& reader, std::vector<P
 Plan read_plan(const std::filesystem::path& path) {
   const PlanReader reader(path.string());
   const Draft draft = read_draft(path, 0);
-  Plan plan{.path = path, .title = draft.title, .seeds = read_seeds(reader, draft.seeds), .runs = {}, .evaluations = {}};
+  Plan plan{
+      .path = path, .title = draft.title, .seeds = read_seeds(reader, draft.seeds), .runs = {}, .evaluations = {}};
   for (const auto& row : draft.runs) plan.runs.push_back(read_run(reader, row, draft.layers));
   for (const auto& row : draft.evaluations) plan.evaluations.push_back(read_evaluation(reader, row));
   if (plan.runs.empty()) reader.reject("a plan needs at least one run");
@@ -223,7 +237,8 @@ Plan read_plan(const std::filesystem::path& path) {
   plan.runs = in_dependency_order(reader, std::move(plan.runs));
   for (const auto& evaluation : plan.evaluations)
     for (const auto& member : evaluation.members)
-      if (std::ranges::find(plan.runs, member.run, &PlanRun::name) == plan.runs.end()) reader.reject("evaluation '" + evaluation.name + "': its member '" + member.run + "' is no run of the plan");
+      if (std::ranges::find(plan.runs, member.run, &PlanRun::name) == plan.runs.end())
+        reader.reject("evaluation '" + evaluation.name + "': its member '" + member.run + "' is no run of the plan");
   return plan;
 }
 

@@ -24,7 +24,8 @@ void apply_override(const std::vector<Field>& fields, const std::string& key, co
 Config run_config(const PlanRequest& request, const PlanRun& run, std::int64_t seed) {
   Config config = default_config(run.command);
   const auto fields = config_fields(config, run.command, catalogue());
-  for (const auto& layer : run.layers) apply_json(fields, layer, request.plan.path.string() + ": run '" + run.name + "'");
+  for (const auto& layer : run.layers)
+    apply_json(fields, layer, request.plan.path.string() + ": run '" + run.name + "'");
   for (const auto& [key, text] : request.overrides) apply_override(fields, key, text);
   config.run.seed = seed;
   for (const auto& teacher : run.teachers)
@@ -57,7 +58,9 @@ void check_only(const PlanRequest& request, const std::vector<PlanRow>& rows) {
   std::set<std::string> names;
   for (const auto& row : rows) names.insert(row.name);
   for (const auto& name : request.only) {
-    if (!names.contains(name)) throw UsageError("--only: '" + name + "' is no row of the plan; rows are " + join({names.begin(), names.end()}) + did_you_mean(name, {names.begin(), names.end()}));
+    if (!names.contains(name))
+      throw UsageError("--only: '" + name + "' is no row of the plan; rows are " + join({names.begin(), names.end()}) +
+                       did_you_mean(name, {names.begin(), names.end()}));
   }
 }
 

@@ -39,7 +39,8 @@ bool wants_more_epochs(const PlanRow& row) {
 
 RowState state_of(const PlanRow& row) {
   if (run_is_held(row.folder)) return RowState::kRunning;
-  if (run_state(row.folder) == RunState::kFinished) return wants_more_epochs(row) ? RowState::kPending : RowState::kDone;
+  if (run_state(row.folder) == RunState::kFinished)
+    return wants_more_epochs(row) ? RowState::kPending : RowState::kDone;
   return has_failed(row.folder) ? RowState::kFailed : RowState::kPending;
 }
 
@@ -53,18 +54,21 @@ RowStatus status_of(const PlanRow& row) {
     seconds += line.value("seconds", 0.0);
   }
   const double left = static_cast<double>(status.epochs - status.epoch);
-  status.seconds_left = status.epoch > 0 ? seconds / static_cast<double>(status.epoch) * left : std::numeric_limits<double>::quiet_NaN();
+  status.seconds_left =
+      status.epoch > 0 ? seconds / static_cast<double>(status.epoch) * left : std::numeric_limits<double>::quiet_NaN();
   if (status.state == RowState::kDone) status.seconds_left = 0;
   return status;
 }
 
 // The weighted ensemble of the members' saved predictions; `file` is their name in each run's folder.
-nlohmann::ordered_json evaluate_members(const PlanRequest& request, const PlanRow& row, const std::string& file, const std::filesystem::path& save) {
+nlohmann::ordered_json evaluate_members(const PlanRequest& request, const PlanRow& row, const std::string& file,
+                                        const std::filesystem::path& save) {
   EvaluationRequest evaluation;
   evaluation.device = "cpu";
   evaluation.save_predictions = save.string();
   for (const auto& member : row.evaluation->members)
-    evaluation.members.push_back({(plan_folder(request.out, member.run, row.seed) / file).string(), member.weight, true});
+    evaluation.members.push_back(
+        {(plan_folder(request.out, member.run, row.seed) / file).string(), member.weight, true});
   return run_evaluation(evaluation);
 }
 
@@ -81,8 +85,8 @@ void make_evaluation(const PlanRequest& request, const PlanRow& row) {
   metrics.erase("temperature");
   result["last"] = metrics;
   write_file_atomically(dir.result(), result.dump(2) + "\n");
-  spdlog::info("{}: accuracy {:.2f} %, ece {:.4f} (15 bins)", row.folder.string(), 100 * metrics["accuracy"].get<double>(),
-               metrics["calibration"]["15"]["ece"].get<double>());
+  spdlog::info("{}: accuracy {:.2f} %, ece {:.4f} (15 bins)", row.folder.string(),
+               100 * metrics["accuracy"].get<double>(), metrics["calibration"]["15"]["ece"].get<double>());
 }
 
 // One pass over the rows after another until nothing is left that can be done.
@@ -108,7 +112,8 @@ class PlanLoop {
   // Rows that have finished under other settings are an error before anything is run.
   void check_finished() const {
     for (const auto& row : rows_)
-      if (row.run != nullptr && run_state(row.folder) != RunState::kAbsent) check_settings_agree(row.config, row.folder, row.run->command);
+      if (row.run != nullptr && run_state(row.folder) != RunState::kAbsent)
+        check_settings_agree(row.config, row.folder, row.run->command);
   }
 
   // Whether something was done. `waits` becomes true where a row waits for another process.

@@ -39,13 +39,16 @@ class BorrowedWeights {
 
 }  // namespace
 
-nlohmann::ordered_json make_result(Command command, const Config& config, const Dataset& data, Learner& learner, const RunDir& dir) {
+nlohmann::ordered_json make_result(Command command, const Config& config, const Dataset& data, Learner& learner,
+                                   const RunDir& dir) {
   const std::int64_t last_epoch = learner.position().epoch - 1;
-  nlohmann::ordered_json last = {{"epoch", last_epoch}}, best = {{"epoch", learner.best().epoch}, {"selected_on", learner.setup().watched.name}};
+  nlohmann::ordered_json last = {{"epoch", last_epoch}},
+                         best = {{"epoch", learner.best().epoch}, {"selected_on", learner.setup().watched.name}};
   const Predictions predictions = predict_fp32(learner, data.test);
   last.update(metrics_of(predictions));
   save_predictions(dir.predictions(), predictions, {{"split", "test"}, {"epoch", last_epoch}});
-  if (data.val.size() > 0) save_predictions(dir.val_predictions(), predict_fp32(learner, data.val), {{"split", "val"}, {"epoch", last_epoch}});
+  if (data.val.size() > 0)
+    save_predictions(dir.val_predictions(), predict_fp32(learner, data.val), {{"split", "val"}, {"epoch", last_epoch}});
   if (learner.best().epoch == last_epoch) {
     best.update(last);  // the same weights
   } else {

@@ -14,7 +14,8 @@ double cosine_between(double from, double to, double t) {
 }
 
 double step_factor(const OptimConfig& config, std::int64_t epoch) {
-  const auto passed = std::ranges::count_if(config.milestones, [&](std::int64_t milestone) { return milestone <= epoch; });
+  const auto passed =
+      std::ranges::count_if(config.milestones, [&](std::int64_t milestone) { return milestone <= epoch; });
   return std::pow(config.gamma, static_cast<double>(passed));
 }
 

@@ -19,9 +19,11 @@ void check_settings_agree(const Config& config, const std::filesystem::path& run
   Config ours = config, stored = stored_settings(run, command);
   const auto now = config_fields(ours, command, catalogue()), before = config_fields(stored, command, catalogue());
   const auto changed = differences(now, before, OnResume::kMustMatch);
-  if (!changed.empty()) throw UsageError("--resume: " + run.string() + " was begun with other settings: " + join(changed));
+  if (!changed.empty())
+    throw UsageError("--resume: " + run.string() + " was begun with other settings: " + join(changed));
   if (config.optim.epochs < stored.optim.epochs) {
-    throw UsageError("--resume: " + run.string() + ": epochs may grow, not shrink: " + join(differences(now, before, OnResume::kMayGrow)));
+    throw UsageError("--resume: " + run.string() +
+                     ": epochs may grow, not shrink: " + join(differences(now, before, OnResume::kMayGrow)));
   }
   for (const auto& text : differences(now, before, OnResume::kWarn))
     spdlog::warn("{}: the same bits are not promised with another {}", run.string(), text);

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <memory>
+#include <optional>
 
 #include "ekd/augment/registry.h"
 #include "ekd/core/atomic_file.h"
@@ -51,7 +52,8 @@ void check_settings(const TrainingRequest& request) {
   if (request.command != Command::kDistill) return;
   const DistillConfig& distill = request.config.distill;
   if (distill.teachers.empty()) throw UsageError("distill needs at least one --teacher RUN_OR_WEIGHTS");
-  if (distill.kd_weight == 0 && distill.ce_weight == 0) throw UsageError("--kd-weight and --ce-weight are both 0: nothing to train on");
+  if (distill.kd_weight == 0 && distill.ce_weight == 0)
+    throw UsageError("--kd-weight and --ce-weight are both 0: nothing to train on");
 }
 
 // Over the settings that must not change in a run.
@@ -66,7 +68,8 @@ std::string config_digest(const TrainingRequest& request) {
 std::unique_ptr<Classifier> prepare_model(const Config& config, const Dataset& data) {
   auto model = make_model({.name = config.model.name, .classes = data.classes, .channels = data.train.images.size(1)},
                           static_cast<std::uint64_t>(config.run.seed));
-  if (!config.model.init.empty()) copy_into(model_state(*model), read_tensor_file(resolve_model_source(config.model.init).file));
+  if (!config.model.init.empty())
+    copy_into(model_state(*model), read_tensor_file(resolve_model_source(config.model.init).file));
   return model;
 }
 
@@ -79,11 +82,13 @@ Prepared prepare(const TrainingRequest& request) {
   prepared.device = resolve_device(config.run.device);
   prepared.precision = resolve_precision(config.run.precision, prepared.device);
   prepared.data = load_dataset(config.data);
-  auto teachers = load_teachers(request.command == Command::kDistill ? config.distill.teachers : std::vector<std::string>{},
-                                prepared.data.classes, prepared.device);
+  auto teachers =
+      load_teachers(request.command == Command::kDistill ? config.distill.teachers : std::vector<std::string>{},
+                    prepared.data.classes, prepared.device);
   prepared.model = prepare_model(config, prepared.data);
   prepared.model->to(prepared.device);
-  for (ImageSet* set : {&prepared.data.train, &prepared.data.val, &prepared.data.test}) to_device(*set, prepared.device);
+  for (ImageSet* set : {&prepared.data.train, &prepared.data.val, &prepared.data.test})
+    to_device(*set, prepared.device);
 
   prepared.identity = {.config_sha256 = config_digest(request),
                        .dataset_sha256 = prepared.data.sha256,
@@ -144,9 +149,19 @@ nlohmann::ordered_json read_result(const std::filesystem::path& path) {
   return result;
 }
 
+// The result of a run that need not go on.
+std::optional<nlohmann::ordered_json> finished_result(const TrainingRequest& request) {
+  if (!request.resume || run_state(request.run_dir) != RunState::kFinished) return std::nullopt;
+  if (request.config.optim.epochs != stored_settings(request.run_dir, request.command).optim.epochs)
+    return std::nullopt;
+  spdlog::info("{}: this run is finished", request.run_dir.string());
+  return read_result(request.run_dir / "result.json");
+}
+
 void refuse_existing(const TrainingRequest& request) {
   if (request.resume || run_state(request.run_dir) == RunState::kAbsent) return;
-  throw UsageError(request.run_dir.string() + ": already holds a run; add --resume to go on with it, or name another --run-dir");
+  throw UsageError(request.run_dir.string() +
+                   ": already holds a run; add --resume to go on with it, or name another --run-dir");
 }
 
 // Trains in the locked directory.
@@ -161,7 +176,8 @@ TrainingOutcome train(const TrainingRequest& request, Prepared& prepared, const 
     const int stopped = fit(stream, {&learner}, request.progress);
     if (stopped != 0) {
       record.end("stopped", stopped == kDeadline ? "out of time" : "signal " + std::to_string(stopped));
-      spdlog::info("{}: stopped at epoch {}, step {}; --resume goes on", learner.folder(), learner.position().epoch, learner.position().step);
+      spdlog::info("{}: stopped at epoch {}, step {}; --resume goes on", learner.folder(), learner.position().epoch,
+                   learner.position().step);
       return {stopped, {}};
     }
     const auto result = make_result(request.command, request.config, prepared.data, learner, dir);
@@ -175,7 +191,8 @@ TrainingOutcome train(const TrainingRequest& request, Prepared& prepared, const 
 }
 
 std::string doing(const TrainingRequest& request) {
-  return "training " + request.config.model.name + " with batch size " + std::to_string(request.config.optim.batch_size);
+  return "training " + request.config.model.name + " with batch size " +
+         std::to_string(request.config.optim.batch_size);
 }
 
 }  // namespace
@@ -208,16 +225,14 @@ nlohmann::ordered_json plan_training(const TrainingRequest& request) {
 
 TrainingOutcome run_training(const TrainingRequest& request) {
   refuse_existing(request);
+  if (const auto result = finished_result(request)) return {0, *result};
   at::Device device = at::kCPU;
   try {
     Prepared prepared = prepare(request);
     device = prepared.device;
     const RunDir dir(request.run_dir);
     refuse_existing(request);  // again: another process may have been here before the lock was ours
-    if (std::filesystem::exists(dir.result()) && request.config.optim.epochs == stored_settings(dir.folder(), request.command).optim.epochs) {
-      spdlog::info("{}: this run is finished", dir.folder().string());
-      return {0, read_result(dir.result())};
-    }
+    if (const auto result = finished_result(request)) return {0, *result};
     TrainingOutcome outcome = train(request, prepared, dir);
     log_to_file("");
     return outcome;

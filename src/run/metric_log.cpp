@@ -20,7 +20,8 @@ std::vector<nlohmann::ordered_json> read_metrics(const std::filesystem::path& pa
   std::string_view rest(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   for (auto end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
     auto line = nlohmann::ordered_json::parse(rest.substr(0, end), nullptr, /*allow_exceptions=*/false);
-    if (line.is_object() && line.contains("epoch") && line["epoch"].is_number_integer()) lines.push_back(std::move(line));
+    if (line.is_object() && line.contains("epoch") && line["epoch"].is_number_integer())
+      lines.push_back(std::move(line));
     rest.remove_prefix(end + 1);
   }
   return lines;

@@ -46,7 +46,8 @@ double Progress::images_per_second() const {
 
 std::string Progress::line(const std::string& label, std::int64_t done_steps) const {
   const double seconds = seconds_between(start_, Clock::now());
-  const auto made = static_cast<double>(done_steps - first_step_), left = static_cast<double>(total_steps_ - done_steps);
+  const auto made = static_cast<double>(done_steps - first_step_),
+             left = static_cast<double>(total_steps_ - done_steps);
   return fmt::format("{}  step {}/{}  {:.0f} images/s  {} left", label, done_steps, total_steps_, images_per_second(),
                      duration_text(made > 0 ? seconds / made * left : 0));
 }

@@ -25,8 +25,8 @@ std::string read_holder(int fd) {
 }  // namespace
 
 RunState run_state(const std::filesystem::path& folder) {
-  if (std::filesystem::exists(folder / "result.json")) return RunState::kFinished;
-  return std::filesystem::exists(folder / "config.json") ? RunState::kUnfinished : RunState::kAbsent;
+  if (path_exists(folder / "result.json")) return RunState::kFinished;
+  return path_exists(folder / "config.json") ? RunState::kUnfinished : RunState::kAbsent;
 }
 
 bool run_is_held(const std::filesystem::path& folder) {
@@ -50,7 +50,8 @@ RunDir::RunDir(std::filesystem::path folder) : folder_(std::move(folder)) {
     throw IoError(path.string() + ": cannot lock: " + reason);
   }
   const std::string holder = "pid " + std::to_string(getpid()) + " on " + host_name();
-  if (ftruncate(lock_, 0) != 0 || pwrite(lock_, holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size())) {
+  if (ftruncate(lock_, 0) != 0 ||
+      pwrite(lock_, holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size())) {
     const std::string reason = std::strerror(errno);
     close(lock_);
     throw IoError(path.string() + ": cannot write: " + reason);

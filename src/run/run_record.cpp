@@ -7,6 +7,7 @@
 #include <string>
 
 #include "ekd/core/atomic_file.h"
+#include "ekd/core/strict_json.h"
 #include "ekd/run/host.h"
 #include "ekd/version.h"
 
@@ -49,14 +50,14 @@ RunRecord::RunRecord(std::filesystem::path path, const Provenance& provenance) :
              {"started", old.value("started", utc_now())},
              {"resumed", old.empty() ? 0 : old.value("resumed", 0) + 1},
              {"updated", utc_now()}};
-  write_file_atomically(path_, record_.dump(2) + "\n");
+  write_file_atomically(path_, json_text(record_, 2) + "\n");
 }
 
 void RunRecord::end(const std::string& status, const std::string& reason) {
   record_["status"] = status;
   if (!reason.empty()) record_["reason"] = reason;
   record_["updated"] = utc_now();
-  write_file_atomically(path_, record_.dump(2) + "\n");
+  write_file_atomically(path_, json_text(record_, 2) + "\n");
 }
 
 }  // namespace ekd

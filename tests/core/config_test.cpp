@@ -8,7 +8,8 @@
 namespace ekd {
 namespace {
 
-const Catalogue kCatalogue{{"model.name", {"wrn_40_2", "shufflenet_v1"}}, {"augment.name", {"none", "mixup"}}, {"distill.kd", {"add-loss"}}};
+const Catalogue kCatalogue{
+    {"model.name", {"wrn_40_2", "shufflenet_v1"}}, {"augment.name", {"none", "mixup"}}, {"distill.kd", {"add-loss"}}};
 
 class Settings : public ::testing::Test {
  protected:
@@ -58,15 +59,18 @@ TEST_F(Settings, TextBecomesTheTypedValue) {
 }
 
 TEST_F(Settings, WhatDoesNotFitNamesSourceKeyAndWhatIsAccepted) {
-  EXPECT_ERROR(apply_text(fields_, "optim.lr", "fast", "--lr"), UsageError, "--lr: optim.lr takes a number > 0, not 'fast'");
+  EXPECT_ERROR(apply_text(fields_, "optim.lr", "fast", "--lr"), UsageError,
+               "--lr: optim.lr takes a number > 0, not 'fast'");
   EXPECT_ERROR(apply_text(fields_, "optim.lr", "0", "--lr"), UsageError, "takes a number > 0");
   EXPECT_ERROR(apply_text(fields_, "optim.lr", "nan", "--lr"), UsageError, "takes a number > 0");
-  EXPECT_ERROR(apply_text(fields_, "optim.epochs", "1.5", "--epochs"), UsageError, "takes a whole number in [1, 1000000000]");
+  EXPECT_ERROR(apply_text(fields_, "optim.epochs", "1.5", "--epochs"), UsageError,
+               "takes a whole number in [1, 1000000000]");
   EXPECT_ERROR(apply_text(fields_, "optim.epochs", "99999999999999999999", "--epochs"), UsageError, "whole number");
   EXPECT_ERROR(apply_text(fields_, "optim.milestones", "1,x", "--set"), UsageError, "list of whole numbers");
   EXPECT_ERROR(apply_text(fields_, "model.name", "wrn_40_1", "EKD_MODEL"), UsageError, "did you mean wrn_40_2?");
   EXPECT_ERROR(apply_text(fields_, "optim.lrr", "1", "--set"), UsageError, "did you mean optim.lr?");
-  EXPECT_ERROR(apply_json(fields_, {{"optim", {{"epochs", 2.5}}}}, "c.json"), UsageError, "c.json: optim.epochs takes a whole number");
+  EXPECT_ERROR(apply_json(fields_, {{"optim", {{"epochs", 2.5}}}}, "c.json"), UsageError,
+               "c.json: optim.epochs takes a whole number");
   EXPECT_ERROR(apply_json(fields_, {{"optim", {{"epochs", "2"}}}}, "c.json"), UsageError, "not \"2\"");
   EXPECT_ERROR(apply_json(fields_, {{"optimm", {{"epochs", 2}}}}, "c.json"), UsageError, "unknown key 'optimm'");
   EXPECT_ERROR(apply_json(fields_, {{"optim", 3}}, "c.json"), UsageError, "not a JSON object");

@@ -44,7 +44,8 @@ TEST(AtomicFile, MissingFolderIsAnIoError) {
 TEST(AtomicFile, OnlyTemporariesOfDeadProcessesGo) {
   const test::TemporaryFolder folder;
   const std::string own = ".f.tmp." + std::to_string(getpid());
-  for (const std::string& name : {std::string(".f.tmp.999999999"), own, std::string("f.tmp.999999999"), std::string(".f.tmp.12x")})
+  for (const std::string& name :
+       {std::string(".f.tmp.999999999"), own, std::string("f.tmp.999999999"), std::string(".f.tmp.12x")})
     test::write_text(folder / name, "x");
   remove_stale_temporaries(folder.path());
   EXPECT_FALSE(std::filesystem::exists(folder / ".f.tmp.999999999"));
@@ -88,11 +89,14 @@ TEST_F(TensorFileTest, CopyConvertsFloatsAndKeepsTheLiveLayout) {
 
 TEST_F(TensorFileTest, MisfitsAreListedAndNothingChanges) {
   write_tensor_file(path_, {{"a", floats_}, {"b", floats_}, {"n", floats_}}, {{"kind", "weights"}});
-  const at::Tensor a = at::zeros({2, 3, 2, 2}), b = at::zeros({5}), n = at::zeros({2, 3, 2, 2}, at::kLong), c = at::zeros({1});
+  const at::Tensor a = at::zeros({2, 3, 2, 2}), b = at::zeros({5}), n = at::zeros({2, 3, 2, 2}, at::kLong),
+                   c = at::zeros({1});
   const TensorFile file = read_tensor_file(path_);
   EXPECT_ERROR(copy_into({{"a", a}, {"c", c}}, file), WeightsError, "missing: c; unexpected: b, n");
-  EXPECT_ERROR(copy_into({{"a", a}, {"b", b}, {"n", n}}, file), WeightsError, "b (Float [2, 3, 2, 2], expected Float [5])");
-  EXPECT_ERROR(copy_into({{"a", a}, {"b", b}, {"n", n}}, file), WeightsError, "n (Float [2, 3, 2, 2], expected Long [2, 3, 2, 2])");
+  EXPECT_ERROR(copy_into({{"a", a}, {"b", b}, {"n", n}}, file), WeightsError,
+               "b (Float [2, 3, 2, 2], expected Float [5])");
+  EXPECT_ERROR(copy_into({{"a", a}, {"b", b}, {"n", n}}, file), WeightsError,
+               "n (Float [2, 3, 2, 2], expected Long [2, 3, 2, 2])");
   EXPECT_EQ(a.sum().item<float>(), 0);
 }
 

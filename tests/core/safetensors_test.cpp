@@ -24,13 +24,17 @@ std::vector<std::byte> file_of(const std::string& header, std::size_t data_size)
 }
 
 std::string tensor(const std::string& dtype, const std::string& shape, std::uint64_t begin, std::uint64_t end) {
-  return R"({"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":[)" + std::to_string(begin) + "," + std::to_string(end) + "]}";
+  return R"({"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":[)" + std::to_string(begin) + "," +
+         std::to_string(end) + "]}";
 }
 
 TEST(Safetensors, ReadsAFileOfAnotherTool) {
   // Header order differs from data order; a scalar has one element; an empty tensor takes no bytes.
-  const auto file = parse_safetensors(
-      file_of(R"({"b":)" + tensor("I64", "[]", 8, 16) + R"(,"a":)" + tensor("F32", "[2,1]", 0, 8) + R"(,"e":)" + tensor("U8", "[0,7]", 16, 16) + "}", 16), "x");
+  const auto file =
+      parse_safetensors(file_of(R"({"b":)" + tensor("I64", "[]", 8, 16) + R"(,"a":)" + tensor("F32", "[2,1]", 0, 8) +
+                                    R"(,"e":)" + tensor("U8", "[0,7]", 16, 16) + "}",
+                                16),
+                        "x");
   ASSERT_EQ(file.tensors.size(), 3U);
   EXPECT_EQ(file.tensors[0].name, "a");
   EXPECT_EQ(file.tensors[0].shape, (std::vector<std::int64_t>{2, 1}));
@@ -82,7 +86,8 @@ TEST(Safetensors, RejectsEveryBrokenRule) {
 class OwnFile : public ::testing::Test {
  protected:
   OwnFile() {
-    write_safetensors(path_, {{"a", DType::kF32, {4}, std::as_bytes(std::span(values_))}}, {{"kind", "weights"}, {"model", "m"}});
+    write_safetensors(path_, {{"a", DType::kF32, {4}, std::as_bytes(std::span(values_))}},
+                      {{"kind", "weights"}, {"model", "m"}});
     const std::string text = test::read_text(path_);
     bytes_ = to_bytes(text);
   }
@@ -112,12 +117,15 @@ TEST_F(OwnFile, EveryFlippedBitIsDetected) {
 
 TEST_F(OwnFile, EveryTruncationIsDetected) {
   for (std::size_t size = 0; size < bytes_.size(); ++size)
-    EXPECT_THROW(parse_safetensors({bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(size)}, "f"), WeightsError) << size;
+    EXPECT_THROW(parse_safetensors({bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(size)}, "f"),
+                 WeightsError)
+        << size;
 }
 
 TEST_F(OwnFile, NewerFormatIsRefusedByName) {
   const std::string own = R"({\"format_version\":2,\"kind\":\"weights\",\"sha256\":\"00\"})";
-  EXPECT_ERROR(parse_safetensors(file_of(R"({"__metadata__":{"ekd":")" + own + R"("}})", 0), "f"), WeightsError, "format version 2");
+  EXPECT_ERROR(parse_safetensors(file_of(R"({"__metadata__":{"ekd":")" + own + R"("}})", 0), "f"), WeightsError,
+               "format version 2");
 }
 
 }  // namespace

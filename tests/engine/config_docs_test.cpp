@@ -21,8 +21,10 @@ std::string config_document() {
   const auto teacher_fields = config_fields(teacher, Command::kTrainTeacher, catalogue());
   std::string text =
       "# Settings\n\n"
-      "Made from the program's field list. A configuration is a JSON object of sections, as `--print-config` shows it; every key can also be given\n"
-      "as `--set section.key=value`. Defaults are those of `train-teacher`; in parentheses those of `train-student` and `distill` where they differ.\n"
+      "Made from the program's field list. A configuration is a JSON object of sections, as `--print-config` shows it; "
+      "every key can also be given\n"
+      "as `--set section.key=value`. Defaults are those of `train-teacher`; in parentheses those of `train-student` "
+      "and `distill` where they differ.\n"
       "The section `distill` belongs to that command.\n";
   std::string section;
   for (const auto& field : fields) {
@@ -33,8 +35,10 @@ std::string config_document() {
     }
     std::string value = value_text(field);
     for (const auto& other : teacher_fields)
-      if (other.key == field.key && field_json(other) != field_json(field)) value = value_text(other) + " (" + value + ")";
-    text += "| `" + field.key + "` | " + (field.flag.empty() ? "" : "`" + field.flag + "`") + " | " + accepted_text(field) + " | " + value + " | " + field.help + " |\n";
+      if (other.key == field.key && field_json(other) != field_json(field))
+        value = value_text(other) + " (" + value + ")";
+    text += "| `" + field.key + "` | " + (field.flag.empty() ? "" : "`" + field.flag + "`") + " | " +
+            accepted_text(field) + " | " + value + " | " + field.help + " |\n";
   }
   return text;
 }

@@ -47,7 +47,8 @@ TEST(Fit, NonFiniteLossStopsAndKeepsTheCheckpoint) {
   const test::TemporaryFolder folder;
   Training training({.lr = 1e30}, folder / "run");
   training.train_until({0, 1});
-  EXPECT_ERROR(training.train_until({1, 0}), NonFiniteError, "the loss term 'ce' is not finite at step 1 of epoch 0, learning rate");
+  EXPECT_ERROR(training.train_until({1, 0}), NonFiniteError,
+               "the loss term 'ce' is not finite at step 1 of epoch 0, learning rate");
   EXPECT_FALSE(std::filesystem::exists(training.dir().checkpoint()));
   EXPECT_THROW(training.learner().save_checkpoint(), NonFiniteError);
 }

@@ -36,10 +36,14 @@ TEST_F(PlanTest, RunsComeAfterTheirTeachers) {
 
 TEST_F(PlanTest, PresetsAreLayersBetweenThePlanAndItsRows) {
   teacher_["config"] = {{"optim", {{"lr", 3}}}};
-  write("base.json", {{"config", {{"all", {{"optim", {{"lr", 1}, {"epochs", 1}}}}}}}, {"runs", list({teacher_, student_})}});
-  const auto path = write("preset.json", {{"extends", "base.json"},
-                                          {"seeds", list({4, 5})},
-                                          {"config", {{"all", {{"optim", {{"lr", 2}, {"epochs", 7}}}}}, {"distill", {{"distill", {{"temperature", 9}}}}}}}});
+  write("base.json",
+        {{"config", {{"all", {{"optim", {{"lr", 1}, {"epochs", 1}}}}}}}, {"runs", list({teacher_, student_})}});
+  const auto path =
+      write("preset.json",
+            {{"extends", "base.json"},
+             {"seeds", list({4, 5})},
+             {"config",
+              {{"all", {{"optim", {{"lr", 2}, {"epochs", 7}}}}}, {"distill", {{"distill", {{"temperature", 9}}}}}}}});
   const Plan plan = read_plan(path);
   EXPECT_EQ(plan.seeds, (std::vector<std::int64_t>{4, 5}));
   ASSERT_EQ(plan.runs[0].layers.size(), 3U);  // the base's, the preset's, the row's
@@ -56,15 +60,21 @@ TEST_F(PlanTest, WithoutDropsRows) {
 
 TEST_F(PlanTest, ErrorsNameTheRowAndWhatIsAccepted) {
   EXPECT_ERROR(read({{"runs", list(std::vector<json>{})}}), UsageError, "at least one run");
-  EXPECT_ERROR(read({{"run", list({teacher_})}}), UsageError, "unknown key 'run'; accepted: title, extends, seeds, config, runs");
+  EXPECT_ERROR(read({{"run", list({teacher_})}}), UsageError,
+               "unknown key 'run'; accepted: title, extends, seeds, config, runs");
   EXPECT_ERROR(read({{"runs", list({student_})}}), UsageError, "run 's': its teacher 't' is no run of the plan");
   EXPECT_ERROR(read({{"runs", list({teacher_, teacher_})}}), UsageError, "two rows are named 't'");
-  EXPECT_ERROR(read({{"runs", list({{{"name", "x"}, {"command", "distil"}}})}}), UsageError, "unknown command 'distil'");
-  EXPECT_ERROR(read({{"runs", list({{{"name", "x/y"}, {"command", "train-teacher"}}})}}), UsageError, "names become folders");
-  EXPECT_ERROR(read({{"runs", list({{{"name", "x"}, {"command", "distill"}}})}}), UsageError, "'teachers' go with distill");
+  EXPECT_ERROR(read({{"runs", list({{{"name", "x"}, {"command", "distil"}}})}}), UsageError,
+               "unknown command 'distil'");
+  EXPECT_ERROR(read({{"runs", list({{{"name", "x/y"}, {"command", "train-teacher"}}})}}), UsageError,
+               "names become folders");
+  EXPECT_ERROR(read({{"runs", list({{{"name", "x"}, {"command", "distill"}}})}}), UsageError,
+               "'teachers' go with distill");
   EXPECT_ERROR(read({{"runs", list({teacher_})}, {"seeds", list({0, 0})}}), UsageError, "each once");
   EXPECT_ERROR(read({{"runs", list({teacher_})}, {"seeds", list({-1})}}), UsageError, "whole numbers");
-  EXPECT_ERROR(read({{"runs", list({teacher_})}, {"evaluations", list({{{"name", "e"}, {"members", list({{{"run", "q"}}})}}})}}), UsageError, "its member 'q' is no run");
+  EXPECT_ERROR(
+      read({{"runs", list({teacher_})}, {"evaluations", list({{{"name", "e"}, {"members", list({{{"run", "q"}}})}}})}}),
+      UsageError, "its member 'q' is no run");
   json loop = student_, pool = student_;
   loop["teachers"] = list({"p"});
   pool["name"] = "p";
@@ -75,7 +85,9 @@ TEST_F(PlanTest, ErrorsNameTheRowAndWhatIsAccepted) {
 }
 
 TEST_F(PlanTest, OverridesGoToTheRunsThatKnowThem) {
-  PlanRequest request{.plan = read({{"runs", list({teacher_, student_})}}), .out = folder_ / "out", .overrides = {{"distill.temperature", "4"}, {"optim.epochs", "3"}}};
+  PlanRequest request{.plan = read({{"runs", list({teacher_, student_})}}),
+                      .out = folder_ / "out",
+                      .overrides = {{"distill.temperature", "4"}, {"optim.epochs", "3"}}};
   const auto rows = plan_status(request);
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows[0].epochs, 3);
@@ -89,7 +101,8 @@ TEST_F(PlanTest, OnlyAndSharesBringWhatTheyNeed) {
   other["name"] = "u";
   late["name"] = "v";
   late["teachers"] = list({"u"});
-  PlanRequest request{.plan = read({{"runs", list({teacher_, other, student_, late})}}), .out = folder_ / "out", .only = {"v"}};
+  PlanRequest request{
+      .plan = read({{"runs", list({teacher_, other, student_, late})}}), .out = folder_ / "out", .only = {"v"}};
   auto rows = plan_status(request);
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows[0].name, "u");

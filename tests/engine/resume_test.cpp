@@ -62,12 +62,12 @@ const ResumeCase kCases[] = {
     {"distill_four", {.augmentation = "cutmix", .teachers = 4}},
 };
 
-INSTANTIATE_TEST_SUITE_P(Matrix, Resume,
-                         ::testing::Combine(::testing::ValuesIn(kCases), ::testing::Values(Position{1, 0}, Position{0, 2})),
-                         [](const auto& test_info) {
-                           const Position cut = std::get<1>(test_info.param);
-                           return std::string(std::get<0>(test_info.param).name) + (cut.step == 0 ? "_epoch_end" : "_mid_epoch");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Matrix, Resume, ::testing::Combine(::testing::ValuesIn(kCases), ::testing::Values(Position{1, 0}, Position{0, 2})),
+    [](const auto& test_info) {
+      const Position cut = std::get<1>(test_info.param);
+      return std::string(std::get<0>(test_info.param).name) + (cut.step == 0 ? "_epoch_end" : "_mid_epoch");
+    });
 
 TEST(Checkpoint, AnotherRunsIsRefused) {
   const test::TemporaryFolder folder;
@@ -78,11 +78,13 @@ TEST(Checkpoint, AnotherRunsIsRefused) {
   stored.model = model_state(training.learner().model());
   const auto path = training.dir().checkpoint();
   stored.identity = {"other", test::tiny_data().sha256, {}, "cpu"};
-  EXPECT_ERROR(load_checkpoint(path, stored), UsageError, "other settings");
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "other settings");
   stored.identity = {"config", "other", {}, "cpu"};
-  EXPECT_ERROR(load_checkpoint(path, stored), UsageError, "the data is not what this run began with");
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "the data is not what this run began with");
   stored.identity = {"config", test::tiny_data().sha256, {"t"}, "cpu"};
-  EXPECT_ERROR(load_checkpoint(path, stored), UsageError, "the teachers are not those");
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "the teachers are not those");
+  stored.identity = {"config", test::tiny_data().sha256, {}, "cpu"};
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 1}), WeightsError, "stands at epoch 0, step 1, outside this training");
 }
 
 }  // namespace

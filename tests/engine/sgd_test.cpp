@@ -11,7 +11,8 @@ namespace {
 
 class SgdTest : public ::testing::TestWithParam<bool> {};
 
-// Against the definition in the header, elementwise, over three steps; gradients come in another layout than the weights.
+// Against the definition in the header, elementwise, over three steps; gradients come in another layout than the
+// weights.
 TEST_P(SgdTest, MatchesTheDefinition) {
   const bool nesterov = GetParam();
   OptimConfig config;

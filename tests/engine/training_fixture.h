@@ -43,13 +43,15 @@ class Training {
     spdlog::set_level(spdlog::level::warn);
     std::vector<Teacher> teachers;
     for (std::size_t i = 0; i < spec.teachers; ++i) {
-      teachers.push_back({"t" + std::to_string(i), "", "", make_model({.name = "shufflenet_v1", .classes = 4}, 100 + i)});
+      teachers.push_back(
+          {"t" + std::to_string(i), "", "", make_model({.name = "shufflenet_v1", .classes = 4}, 100 + i)});
       teachers.back().model->set_training(false);
     }
     AugmentConfig augment;
     augment.name = spec.augmentation;
     stream_ = std::make_unique<BatchStream>(
-        AugmentationContext{tiny_data().train, tiny_data().classes, tiny_data().normalisation, augment, /*seed=*/3, /*batch_size=*/8},
+        AugmentationContext{tiny_data().train, tiny_data().classes, tiny_data().normalisation, augment, /*seed=*/3,
+                            /*batch_size=*/8},
         teachers, spec.precision);
     learner_ = std::make_unique<Learner>(setup(spec), dir_, stream_->steps_per_epoch());
   }

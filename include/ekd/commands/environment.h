@@ -1,4 +1,5 @@
-// EKD_* variables: every long option of a command has one, --batch-size is EKD_BATCH_SIZE.
+// What options share: a check for names, and EKD_* variables: every long option of a command has one, --batch-size is
+// EKD_BATCH_SIZE.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -7,6 +8,9 @@
 #include <vector>
 
 namespace ekd {
+
+// A check that names what is accepted and the nearest name.
+CLI::Validator member_of(const std::vector<std::string>& names);
 
 // "--batch-size" → "EKD_BATCH_SIZE"
 std::string environment_name(const std::string& flag);

@@ -14,7 +14,10 @@ namespace ekd {
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> pieces);
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
-// The whole file. Throws IoError where it cannot be read.
+// Whether there is such a file or folder. Throws IoError where that cannot be told, as without permission.
+bool path_exists(const std::filesystem::path& path);
+
+// The whole file. Throws IoError where it cannot be read, MemoryError where it does not fit.
 std::vector<std::byte> read_file(const std::filesystem::path& path);
 
 // Makes the folder and its parents. Throws IoError.

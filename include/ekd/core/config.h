@@ -1,4 +1,5 @@
-// Settings of a training run: plain structs with the paper's defaults. core/config_fields.h lists every key with its range.
+// Settings of a training run: plain structs with the paper's defaults. core/config_fields.h lists every key with its
+// range.
 #pragma once
 
 #include <cstdint>
@@ -23,18 +24,18 @@ struct ModelConfig {
 
 struct AugmentConfig {
   std::string name = "none";
-  std::int64_t crop_padding = 4;        // pixels of zeros on each side
-  double flip = 0.5;                    // probability of a horizontal flip
-  double rotation = 15;                 // degrees; uniform in ±rotation
-  double mixup_alpha = 0.3;             // Beta(α, α)
-  double cutmix_alpha = 1;              // Beta(α, α)
-  std::string cutmix_mode = "image";    // a box per image (the paper) or per batch (the official code)
-  std::int64_t cutout_size = 16;        // side of the mask, pixels
-  std::int64_t augmix_width = 3;        // chains
-  std::int64_t augmix_depth = 3;        // most operations in a chain
-  double augmix_severity = 3;           // operation strength, in [.1, 10]
-  double augmix_alpha = 1;              // Dirichlet(α, …) and Beta(α, α)
-  double augmix_js_weight = 12;         // weight of the Jensen-Shannon term
+  std::int64_t crop_padding = 4;      // pixels of zeros on each side
+  double flip = 0.5;                  // probability of a horizontal flip
+  double rotation = 15;               // degrees; uniform in ±rotation
+  double mixup_alpha = 0.3;           // Beta(α, α)
+  double cutmix_alpha = 1;            // Beta(α, α)
+  std::string cutmix_mode = "image";  // a box per image (the paper) or per batch (the official code)
+  std::int64_t cutout_size = 16;      // side of the mask, pixels
+  std::int64_t augmix_width = 3;      // chains
+  std::int64_t augmix_depth = 3;      // most operations in a chain
+  double augmix_severity = 3;         // operation strength, in [.1, 10]
+  double augmix_alpha = 1;            // Dirichlet(α, …) and Beta(α, α)
+  double augmix_js_weight = 12;       // weight of the Jensen-Shannon term
 };
 
 struct OptimConfig {
@@ -47,10 +48,10 @@ struct OptimConfig {
   double momentum = 0.9;
   double weight_decay = 5e-4;
   bool nesterov = false;
-  double warmup_epochs = 0;       // linear from 0, whatever the schedule
-  double onecycle_rise = 0.3;     // share of the training spent rising
-  double onecycle_start = 0.04;   // first rate / lr
-  double onecycle_final = 1e-4;   // last rate / lr
+  double warmup_epochs = 0;      // linear from 0, whatever the schedule
+  double onecycle_rise = 0.3;    // share of the training spent rising
+  double onecycle_start = 0.04;  // first rate / lr
+  double onecycle_final = 1e-4;  // last rate / lr
 };
 
 struct DistillConfig {

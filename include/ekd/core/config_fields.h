@@ -13,7 +13,8 @@
 
 namespace ekd {
 
-using FieldPointer = std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::int64_t>*, std::vector<std::string>*>;
+using FieldPointer =
+    std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::int64_t>*, std::vector<std::string>*>;
 
 // What a value may be. Numbers: the range, for lists of every element. Strings: one of `names` where there are any.
 struct Accepted {

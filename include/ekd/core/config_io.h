@@ -1,4 +1,5 @@
-// Settings in and out: values from JSON files, texts from flags and the environment, all checked against the field list.
+// Settings in and out: values from JSON files, texts from flags and the environment, all checked against the field
+// list.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -19,7 +20,8 @@ void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, c
 void apply_file(const std::vector<Field>& fields, const std::string& path);
 
 // Sets one field from text ("optim.lr", ".05"; lists by commas). Throws UsageError.
-void apply_text(const std::vector<Field>& fields, const std::string& key, const std::string& text, const std::string& source);
+void apply_text(const std::vector<Field>& fields, const std::string& key, const std::string& text,
+                const std::string& source);
 
 // The field's value as JSON.
 nlohmann::json field_json(const Field& field);

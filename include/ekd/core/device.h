@@ -21,7 +21,8 @@ std::string precision_name(Precision precision);
 // 0: as many as the process may use cores.
 void set_threads(std::int64_t threads);
 
-// Deterministic algorithms on CUDA, at a cost; the CPU's are deterministic for a fixed number of threads. Call before CUDA starts.
+// Deterministic algorithms on CUDA, at a cost; the CPU's are deterministic for a fixed number of threads. Call before
+// CUDA starts.
 void set_deterministic(bool deterministic);
 
 // What bits depend on besides the settings: "cpu, AVX512, 2 threads" or the GPU's name.

@@ -1,4 +1,5 @@
-// What a user can cause, each with the exit code that `main` returns for it. Programmer errors (shapes) use TORCH_CHECK.
+// What a user can cause, each with the exit code that `main` returns for it. Programmer errors (shapes) use
+// TORCH_CHECK.
 #pragma once
 
 #include <stdexcept>

@@ -19,6 +19,6 @@ struct Metrics {
 };
 
 // {"n", "accuracy", "top5", "nll", "brier", "mean_confidence", "aurc", "calibration": {"15": {...}, ...}}
-nlohmann::json to_json(const Metrics& metrics);
+nlohmann::ordered_json to_json(const Metrics& metrics);
 
 }  // namespace ekd

@@ -1,5 +1,5 @@
-// Counted random numbers: every draw is a pure function of (seed, stream, epoch, row, column, attempt), never of what was
-// drawn before. Philox4x32-10, Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+// Counted random numbers: every draw is a pure function of (seed, stream, epoch, row, column, attempt), never of what
+// was drawn before. Philox4x32-10, Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 #pragma once
 
 #include <array>
@@ -9,15 +9,15 @@ namespace ekd {
 
 // What a draw is for. Values are part of the reproducibility contract: append, never renumber.
 enum class RandomStream : std::uint32_t {
-  kOrder = 1,         // epoch permutation
-  kBaseView = 2,      // crop, flip, rotation of an image
-  kMixup = 3,         // factor and partners, per batch
-  kCutmix = 4,        // factor, box and partner
-  kCutmixView = 5,    // crop, flip, rotation of a CutMix partner
-  kCutout = 6,        // mask centre
-  kAugmix = 7,        // operations, strengths, weights
-  kSynthetic = 8,     // the built-in data set
-  kBootstrap = 9,     // resampled test images, simulated hits
+  kOrder = 1,       // epoch permutation
+  kBaseView = 2,    // crop, flip, rotation of an image
+  kMixup = 3,       // factor and partners, per batch
+  kCutmix = 4,      // factor, box and partner
+  kCutmixView = 5,  // crop, flip, rotation of a CutMix partner
+  kCutout = 6,      // mask centre
+  kAugmix = 7,      // operations, strengths, weights
+  kSynthetic = 8,   // the built-in data set
+  kBootstrap = 9,   // resampled test images, simulated hits
 };
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;
@@ -36,12 +36,11 @@ constexpr PhiloxBlock philox4x32(PhiloxBlock counter, std::array<std::uint32_t, 
   return counter;
 }
 
-// Draws of one (seed, stream). `row` is a data-set row, or a batch index for draws shared by a batch; `column` tells the
-// draws of one row apart; `attempt` the tries of a rejection sampler.
+// Draws of one (seed, stream). `row` is a data-set row, or a batch index for draws shared by a batch; `column` tells
+// the draws of one row apart; `attempt` the tries of a rejection sampler.
 class CountedRandom {
  public:
-  constexpr CountedRandom(std::uint32_t seed, RandomStream stream)
-      : key_{seed, static_cast<std::uint32_t>(stream)} {}
+  constexpr CountedRandom(std::uint32_t seed, RandomStream stream) : key_{seed, static_cast<std::uint32_t>(stream)} {}
 
   constexpr PhiloxBlock block(std::uint32_t epoch, std::uint32_t row, std::uint32_t column,
                               std::uint32_t attempt = 0) const {

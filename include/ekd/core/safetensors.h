@@ -1,5 +1,5 @@
-// safetensors: 8-byte little-endian header length, JSON header, data. Reading trusts nothing; LibTorch is not involved, so
-// that sanitizers and fuzzers can drive this file alone.
+// safetensors: 8-byte little-endian header length, JSON header, data. Reading trusts nothing; LibTorch is not involved,
+// so that sanitizers and fuzzers can drive this file alone.
 #pragma once
 
 #include <cstddef>
@@ -40,8 +40,8 @@ struct SafetensorsFile {
 // Version of what ekd writes under the metadata key "ekd"; newer ones are refused by name.
 inline constexpr int kFormatVersion = 1;
 
-// Throws WeightsError, its message starting with `name`, unless every rule of the format and, where the file states one,
-// its checksum holds.
+// Throws WeightsError, its message starting with `name`, unless every rule of the format and, where the file states
+// one, its checksum holds.
 SafetensorsFile parse_safetensors(std::vector<std::byte> bytes, const std::string& name);
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 
@@ -55,8 +55,8 @@ struct TensorBytes {
   std::span<const std::byte> bytes;
 };
 
-// Writes atomically, with `own` (an object, e.g. {"kind": "weights", "model": …}) completed by format_version and sha256
-// under the metadata key "ekd". Throws IoError.
+// Writes atomically, with `own` (an object, e.g. {"kind": "weights", "model": …}) completed by format_version and
+// sha256 under the metadata key "ekd". Throws IoError.
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorBytes>& tensors,
                        const nlohmann::json& own);
 

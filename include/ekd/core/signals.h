@@ -1,5 +1,5 @@
-// Why a program should stop: SIGINT, SIGTERM, SIGUSR1 or a deadline become a flag that loops ask for; work is saved before
-// the program ends.
+// Why a program should stop: SIGINT, SIGTERM, SIGUSR1 or a deadline become a flag that loops ask for; work is saved
+// before the program ends.
 #pragma once
 
 #include <chrono>

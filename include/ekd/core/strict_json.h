@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -13,5 +14,11 @@ nlohmann::json parse_strict_json(std::string_view text);
 struct JsonError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+// JSON as text for a file or the console: names that are no UTF-8 (folders may have such) are shown with U+FFFD.
+template <class Json>
+std::string json_text(const Json& json, int indent = -1) {
+  return json.dump(indent, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
 
 }  // namespace ekd

@@ -26,7 +26,8 @@ struct TensorFile {
 // Throws WeightsError for whatever is wrong with the file.
 TensorFile read_tensor_file(const std::filesystem::path& path);
 
-// Tensors may lie on any device and in any layout. `own` needs "kind": weights, checkpoint or predictions. Throws IoError.
+// Tensors may lie on any device and in any layout. `own` needs "kind": weights, checkpoint or predictions. Throws
+// IoError.
 void write_tensor_file(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
                        const nlohmann::json& own);
 

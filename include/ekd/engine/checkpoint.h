@@ -19,10 +19,10 @@ struct Position {
 
 // What must be the same for a checkpoint to be the same run's.
 struct RunIdentity {
-  std::string config_sha256;   // over the settings that matter
+  std::string config_sha256;  // over the settings that matter
   std::string dataset_sha256;
   std::vector<std::string> teacher_sha256;
-  std::string compute;         // device, CPU capability, threads, precision: a difference warns
+  std::string compute;  // device, CPU capability, threads, precision: a difference warns
 };
 
 struct BestEpoch {
@@ -44,8 +44,9 @@ struct Checkpoint {
 
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);
 
-// Checks the whole file against `checkpoint`'s identity and live tensors, then fills in everything else and copies into the
-// live tensors. Throws WeightsError (damaged or foreign) and UsageError (another configuration, data or teachers).
-void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint);
+// Checks the whole file against `checkpoint`'s identity and live tensors and against the training's `end` (epochs, steps
+// per epoch), then fills in everything else and copies into the live tensors. Throws WeightsError (damaged or foreign) and
+// UsageError (another configuration, data or teachers).
+void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint, Position end);
 
 }  // namespace ekd

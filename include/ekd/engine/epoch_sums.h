@@ -40,8 +40,8 @@ class EpochSums {
 
  private:
   std::vector<std::string> names_;
-  at::Tensor sums_;          // double [terms + 1]
-  at::Tensor first_bad_;     // int64 [terms + 1], -1 where all was finite
+  at::Tensor sums_;       // double [terms + 1]
+  at::Tensor first_bad_;  // int64 [terms + 1], -1 where all was finite
   std::int64_t samples_ = 0;
 };
 

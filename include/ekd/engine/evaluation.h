@@ -17,8 +17,8 @@ struct EvaluationMember {
   bool predictions = false;  // a saved file, not a network
 };
 
-// "PATH" or "PATH@WEIGHT": the weight follows the last '@' where what follows is a number. Throws UsageError for a weight
-// that is negative.
+// "PATH" or "PATH@WEIGHT": the weight follows the last '@' where what follows is a number. Throws UsageError for a
+// weight that is negative.
 EvaluationMember parse_member(const std::string& text, bool predictions);
 
 // Data settings that were given; the others come from the members' runs.
@@ -41,7 +41,8 @@ struct EvaluationRequest {
   std::string save_predictions;  // file to write, or empty
 };
 
-// The metrics as to_json writes them, "temperature", "members". Throws UsageError, DataError, WeightsError, IoError, MemoryError.
+// The metrics as to_json writes them, "temperature", "members". Throws UsageError, DataError, WeightsError, IoError,
+// MemoryError.
 nlohmann::ordered_json run_evaluation(const EvaluationRequest& request);
 
 }  // namespace ekd

@@ -53,7 +53,8 @@ class Learner {
   // Takes the wall time that training steps took since the last call or save.
   void add_seconds(double seconds);
 
-  // After the last step of an epoch: metrics, best, weights, checkpoint. Throws NonFiniteError before anything is saved.
+  // After the last step of an epoch: metrics, best, weights, checkpoint. Throws NonFiniteError before anything is
+  // saved.
   void finish_epoch();
 
   // Saves a checkpoint in the middle of an epoch. Throws NonFiniteError before anything is saved.

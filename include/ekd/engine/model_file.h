@@ -11,9 +11,9 @@
 namespace ekd {
 
 struct ModelSource {
-  std::string text;             // as given: RUN, RUN:best or FILE
-  std::filesystem::path file;   // the weights
-  std::filesystem::path run;    // the run directory, or empty for a bare file
+  std::string text;            // as given: RUN, RUN:best or FILE
+  std::filesystem::path file;  // the weights
+  std::filesystem::path run;   // the run directory, or empty for a bare file
 };
 
 // Finds the weights; an unfinished run warns. Throws WeightsError where there are none.
@@ -25,8 +25,8 @@ struct LoadedModel {
   nlohmann::json own;                 // ekd's metadata, null for files of other tools
 };
 
-// Which network it is: the file's metadata ("ekd", else plain "model" and "num_classes"), else its tensor names over the
-// registry, else `fallback_model`. Throws WeightsError where none fits or a tensor is missing, extra or mis-shaped.
+// Which network it is: the file's metadata ("ekd", else plain "model" and "num_classes"), else its tensor names over
+// the registry, else `fallback_model`. Throws WeightsError where none fits or a tensor is missing, extra or mis-shaped.
 LoadedModel load_model(const ModelSource& source, const std::string& fallback_model = "");
 
 // Weights of `model` with metadata: kind, model, classes, and what `more` holds. Throws IoError.

@@ -17,8 +17,8 @@ using Objective = std::function<LossTerms(const Batch& batch, const at::Tensor& 
 // Jensen-Shannon divergence "js" with weight js_weight.
 Objective supervised_objective(double js_weight);
 
-// ce_weight · (the supervised objective) + kd_weight · "kd", the distillation term from the teachers of these indices into
-// Batch::teacher_logits; it sees the first B logits. Throws UsageError for an unknown way to combine.
+// ce_weight · (the supervised objective) + kd_weight · "kd", the distillation term from the teachers of these indices
+// into Batch::teacher_logits; it sees the first B logits. Throws UsageError for an unknown way to combine.
 Objective distillation_objective(const DistillConfig& config, double js_weight, std::vector<std::size_t> teachers);
 
 }  // namespace ekd

@@ -41,8 +41,8 @@ struct Plan {
 // Reads a plan file, following "extends". Throws UsageError naming the file, the row and what is accepted.
 Plan read_plan(const std::filesystem::path& path);
 
-// OUT/NAME-sSEED: where a run's or an evaluation's files lie. Both hold result.json (its "last" has the test metrics) and
-// predictions.safetensors (test logits and labels of the last weights, or of the ensemble).
+// OUT/NAME-sSEED: where a run's or an evaluation's files lie. Both hold result.json (its "last" has the test metrics)
+// and predictions.safetensors (test logits and labels of the last weights, or of the ensemble).
 std::filesystem::path plan_folder(const std::filesystem::path& out, const std::string& name, std::int64_t seed);
 
 }  // namespace ekd

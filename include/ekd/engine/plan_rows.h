@@ -14,10 +14,10 @@ struct PlanRow {
   std::string name;
   std::int64_t seed = 0;
   std::filesystem::path folder;
-  std::vector<std::size_t> needs;         // rows that have to be done before, by index
-  const PlanRun* run = nullptr;           // one of these two
+  std::vector<std::size_t> needs;  // rows that have to be done before, by index
+  const PlanRun* run = nullptr;    // one of these two
   const PlanEvaluation* evaluation = nullptr;
-  Config config;                          // of a run
+  Config config;  // of a run
 };
 
 // The selected rows, each after what it needs. Pointers lead into `request.plan`. Throws UsageError.

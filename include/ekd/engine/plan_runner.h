@@ -16,7 +16,7 @@ struct PlanRequest {
   Plan plan;
   std::filesystem::path out;
   std::vector<std::pair<std::string, std::string>> overrides;  // key and text, over every run's own settings
-  std::vector<std::string> only;   // rows to make, with what they need; empty: all
+  std::vector<std::string> only;                               // rows to make, with what they need; empty: all
   std::int64_t share = 0, shares = 1;  // makes every shares-th row, from the share-th on, and what these need
   ProgressStyle progress = ProgressStyle::kNone;
   std::vector<std::string> command_line;
@@ -34,18 +34,19 @@ struct RowStatus {
   double seconds_left = 0;             // by the rate so far; NaN where there is none yet
 };
 
-// Where every selected row stands, by what lies in `out`; starts nothing. Throws UsageError for settings that do not fit.
+// Where every selected row stands, by what lies in `out`; starts nothing. Throws UsageError for settings that do not
+// fit.
 std::vector<RowStatus> plan_status(const PlanRequest& request);
 
 struct PlanOutcome {
-  int stopped = 0;        // the stop_request() that was obeyed, or 0
-  int made = 0;           // rows that this call finished
-  int exit_code = 0;      // of the first row that failed
+  int stopped = 0;    // the stop_request() that was obeyed, or 0
+  int made = 0;       // rows that this call finished
+  int exit_code = 0;  // of the first row that failed
 };
 
 // Makes what is pending, one row at a time; a row that another process holds is left to it, and waited for only where a
-// row of ours needs it. A row that fails stops those that need it and no other. Throws UsageError for settings that do not
-// fit, before anything is run.
+// row of ours needs it. A row that fails stops those that need it and no other. Throws UsageError for settings that do
+// not fit, before anything is run.
 PlanOutcome run_plan(const PlanRequest& request);
 
 }  // namespace ekd

@@ -9,7 +9,8 @@
 
 namespace ekd {
 
-// PyTorch's definition: g += weight_decay · p; buf = momentum · buf + g; p -= lr · (nesterov ? g + momentum · buf : buf).
+// PyTorch's definition: g += weight_decay · p; buf = momentum · buf + g; p -= lr · (nesterov ? g + momentum · buf :
+// buf).
 class Sgd {
  public:
   // `parameters` are the model's live leaves, in their final layout and on their final device.

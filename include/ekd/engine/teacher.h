@@ -18,8 +18,8 @@ struct Teacher {
   std::shared_ptr<Classifier> model;
 };
 
-// Loads what distill.teachers names onto `device`, in evaluation mode, without gradients. Throws WeightsError, also where a
-// teacher has other classes than the data, and UsageError where two share a name.
+// Loads what distill.teachers names onto `device`, in evaluation mode, without gradients. Throws WeightsError, also
+// where a teacher has other classes than the data, and UsageError where two share a name.
 std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::int64_t classes, at::Device device);
 
 // float32 [B, classes] of float images [B, C, H, W]; no gradient is recorded.

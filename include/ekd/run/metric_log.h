@@ -10,8 +10,8 @@ namespace ekd {
 
 class MetricLog {
  public:
-  // Keeps the lines of epochs before `first_epoch` (a resumed run writes the others again); a line that was cut off by a
-  // crash goes. Throws IoError.
+  // Keeps the lines of epochs before `first_epoch` (a resumed run writes the others again); a line that was cut off by
+  // a crash goes. Throws IoError.
   MetricLog(std::filesystem::path path, std::int64_t first_epoch);
 
   // Throws IoError; then the file ends with the line before.

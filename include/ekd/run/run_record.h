@@ -10,16 +10,17 @@ namespace ekd {
 
 struct Provenance {
   std::vector<std::string> command_line;
-  std::string command;         // "train-teacher"
-  std::string compute;         // "cpu, AVX512, 2 threads"
-  std::string precision;       // as resolved: "bf16"
+  std::string command;    // "train-teacher"
+  std::string compute;    // "cpu, AVX512, 2 threads"
+  std::string precision;  // as resolved: "bf16"
   std::string dataset_sha256;
   nlohmann::json teachers = nlohmann::json::array();  // [{"name", "path", "sha256"}]
 };
 
 class RunRecord {
  public:
-  // Writes the file with status "running"; a resumed run keeps the times and count of its earlier parts. Throws IoError.
+  // Writes the file with status "running"; a resumed run keeps the times and count of its earlier parts. Throws
+  // IoError.
   RunRecord(std::filesystem::path path, const Provenance& provenance);
 
   // "finished", "stopped", "failed"; with the reason where there is one.

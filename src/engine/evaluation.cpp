@@ -11,7 +11,6 @@
 
 #include "ekd/core/device.h"
 #include "ekd/core/error.h"
-#include "ekd/core/text.h"
 #include "ekd/data/load.h"
 #include "ekd/engine/evaluation_data.h"
 #include "ekd/engine/memory_guard.h"
@@ -61,8 +60,16 @@ class Networks {
                          " classes apart, the data has " + std::to_string(data_->classes) +
                          " (--classes N takes the first N)");
     }
-    loaded.model->to(device_);
-    return predict(*loaded.model, set, {data_->normalisation, request_.batch_size, precision_});
+    try {
+      loaded.model->to(device_);
+      return predict(*loaded.model, set, {data_->normalisation, request_.batch_size, precision_});
+    } catch (const std::exception& error) {
+      const std::string doing =
+          "evaluating " + loaded.model->spec().name + " with batch size " + std::to_string(request_.batch_size);
+      const std::string advice = memory_advice(error, doing, device_);
+      if (!advice.empty()) throw MemoryError(advice);
+      throw;
+    }
   }
 
  private:
@@ -183,13 +190,6 @@ nlohmann::ordered_json evaluate(const EvaluationRequest& request, const Networks
   return result;
 }
 
-// "evaluating runs/a with batch size 256"
-std::string doing(const EvaluationRequest& request) {
-  std::vector<std::string> paths;
-  for (const auto& member : request.members) paths.push_back(member.path);
-  return "evaluating " + join(paths) + " with batch size " + std::to_string(request.batch_size);
-}
-
 }  // namespace
 
 EvaluationMember parse_member(const std::string& text, bool predictions) {
@@ -214,7 +214,7 @@ nlohmann::ordered_json run_evaluation(const EvaluationRequest& request) {
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    const std::string advice = memory_advice(error, doing(request), device);
+    const std::string advice = memory_advice(error, "the evaluation", device);
     if (!advice.empty()) throw MemoryError(advice);
     throw;
   }

@@ -82,6 +82,12 @@ std::optional<Metrics> Learner::evaluate_epoch() {
   const bool last = position_.epoch + 1 == setup_.optim.epochs;
   if (!last && (position_.epoch + 1) % setup_.eval_every != 0) return std::nullopt;
   const Predictions predictions = predict(*setup_.model, setup_.watched.set, setup_.predict);
+  if (!predictions.logits.isfinite().all().item<bool>()) {
+    throw NonFiniteError(folder() + ": the answers to the " + setup_.watched.name +
+                         " split are not finite after epoch " + std::to_string(position_.epoch) + ", learning rate " +
+                         fmt::format("{:g}", rate_at(position_.epoch, steps_per_epoch_ - 1)) +
+                         "; the last good checkpoint is kept");
+  }
   return compute_metrics(log_probabilities(predictions.logits), predictions.labels, {kEpochBins});
 }
 

@@ -57,8 +57,10 @@ std::optional<std::string> model_by_names(const TensorFile& file) {
 void check_stated_classes(const TensorFile& file, const ModelSpec& spec) {
   const auto stored = classes_by_head(file, spec.name);
   if (!stored || *stored == spec.classes) return;
-  throw WeightsError(file.path + ": mis-shaped: its metadata states " + std::to_string(spec.classes) +
-                     " classes, its last layer has " + std::to_string(*stored));
+  const auto parameters = make_model({.name = spec.name}, /*seed=*/0)->parameters();
+  throw WeightsError(file.path + ": mis-shaped: its metadata states " + std::to_string(spec.classes) + " classes, " +
+                     parameters[parameters.size() - 2].name + " and " + parameters.back().name + " are for " +
+                     std::to_string(*stored));
 }
 
 ModelSpec identify(const TensorFile& file, const std::string& fallback_model) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole job, small: sets up, builds build/release/ekd, trains two teachers with different augmentations, distils a
-# student from both and prints how accurate and how calibrated each is. Under ten minutes on two cores from a bare machine;
-# repeated, it goes on where it was or shows the table at once.
+# student from both and prints how accurate and how calibrated each is. Repeated, it goes on where it was or shows the table
+# at once.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

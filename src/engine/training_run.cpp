@@ -79,6 +79,7 @@ Prepared prepare(const TrainingRequest& request) {
   Prepared prepared;
   set_deterministic(config.run.deterministic);
   set_threads(config.run.threads);
+  set_fused_kernels(config.run.fused);
   prepared.device = resolve_device(config.run.device);
   prepared.precision = resolve_precision(config.run.precision, prepared.device);
   prepared.data = load_dataset(config.data);

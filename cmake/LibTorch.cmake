@@ -1,7 +1,7 @@
 # Finds LibTorch and, where it is a CUDA build, the CUDA compiler it wants.
 #
 # Where it comes from, first hit wins: CMAKE_PREFIX_PATH, the project's own .venv, the torch of the active Python.
-# Sets EKD_CUDA_KERNELS (the .cu files are built) and defines the target ekd::torch.
+# Sets EKD_WITH_CUDA (the .cu files are built) and defines the target ekd::torch.
 
 set(EKD_LIBTORCH_MINIMUM 2.11)
 
@@ -58,7 +58,7 @@ endif()
 find_package(Torch ${EKD_LIBTORCH_MINIMUM} REQUIRED)
 
 include(CheckLanguage)
-set(EKD_CUDA_KERNELS OFF)
+set(EKD_WITH_CUDA OFF)
 if(TORCH_CUDA_LIBRARIES OR TARGET torch_cuda)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
@@ -68,12 +68,12 @@ if(TORCH_CUDA_LIBRARIES OR TARGET torch_cuda)
     if(NOT TARGET CUDA::cudart)
       find_package(CUDAToolkit REQUIRED)
     endif()
-    set(EKD_CUDA_KERNELS ON)
+    set(EKD_WITH_CUDA ON)
     # LibTorch's CMake files have put -gencode for TORCH_CUDA_ARCH_LIST into the flags already.
     set(CMAKE_CUDA_ARCHITECTURES OFF)
   endif()
 endif()
-message(STATUS "LibTorch ${Torch_VERSION}, CUDA kernels: ${EKD_CUDA_KERNELS}")
+message(STATUS "LibTorch ${Torch_VERSION}, CUDA kernels: ${EKD_WITH_CUDA}")
 
 # LibTorch's flags and include folders as one target; its headers are system headers, so our warnings stay ours.
 add_library(ekd_torch INTERFACE)

@@ -84,7 +84,7 @@ at::Tensor augmix_views(const at::Tensor& images, const at::Tensor& rows, const 
     augmix_on_cpu(task);
     return out;
   }
-#ifdef EKD_CUDA_KERNELS
+#ifdef EKD_WITH_CUDA
   launch_on_cuda(images.device(), [&](CudaStream stream) { return launch_augmix(task, stream); });
 #else
   launch_on_cuda(images.device(), {});

@@ -54,7 +54,7 @@ at::Tensor run(BaseViewTask task, const at::Tensor& images, const Normalisation&
     base_view_on_cpu(task);
     return out;
   }
-#ifdef EKD_CUDA_KERNELS
+#ifdef EKD_WITH_CUDA
   launch_on_cuda(images.device(), [&](CudaStream stream) { return launch_base_view(task, stream); });
 #else
   launch_on_cuda(images.device(), {});

@@ -1,6 +1,6 @@
 #include "ekd/kernels/cuda_launch.h"
 
-#ifdef EKD_CUDA_KERNELS
+#ifdef EKD_WITH_CUDA
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -10,7 +10,7 @@
 
 namespace ekd {
 
-#ifdef EKD_CUDA_KERNELS
+#ifdef EKD_WITH_CUDA
 void launch_on_cuda(c10::Device device, const std::function<int(CudaStream)>& launch) {
   const c10::cuda::CUDAGuard guard(device);
   C10_CUDA_CHECK(static_cast<cudaError_t>(launch(c10::cuda::getCurrentCUDAStream(device.index()).stream())));

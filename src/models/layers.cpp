@@ -7,6 +7,7 @@
 
 #include "bn_relu_function.h"
 #include "conv_function.h"
+#include "folded_conv.h"
 
 namespace ekd {
 namespace {
@@ -32,6 +33,12 @@ Conv2d::Conv2d(const Scope& scope, const ConvShape& shape, ConvStart start)
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
   return convolution(x, weight_, shape_.stride, shape_.groups);
+}
+
+at::Tensor Conv2d::then(const BatchNorm& bn, const at::Tensor& x, bool training) const {
+  if (!training && shape_.groups == 1 && folds_convolutions(x))
+    return conv_bn_relu_folded(x, weight_, shape_.stride, bn.parameters(), bn.running());
+  return bn.relu((*this)(x), training);
 }
 
 BatchNorm::BatchNorm(const Scope& scope, std::int64_t channels)

@@ -29,7 +29,7 @@ struct WideBlock {
 
   at::Tensor operator()(const at::Tensor& x, bool training) const {
     const at::Tensor activated = bn1.relu(x, training);
-    at::Tensor out = conv2(bn2.relu(conv1(activated), training));
+    const at::Tensor out = conv2(conv1.then(bn2, activated, training));
     return out.add_(convShortcut ? (*convShortcut)(activated) : x);
   }
 

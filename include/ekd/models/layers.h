@@ -24,12 +24,17 @@ struct ConvShape {
   std::int64_t groups = 1;
 };
 
+class BatchNorm;
+
 // A convolution without bias: "weight" [out, in / groups, kernel, kernel].
 class Conv2d {
  public:
   Conv2d(const Scope& scope, const ConvShape& shape, ConvStart start);
 
   at::Tensor operator()(const at::Tensor& x) const;
+
+  // bn.relu of the convolution.
+  at::Tensor then(const BatchNorm& bn, const at::Tensor& x, bool training) const;
 
  private:
   ConvShape shape_;
@@ -45,6 +50,9 @@ class BatchNorm {
   // max(normalised x + residual, 0); x [N, channels, H, W], residual undefined or of x's shape and dtype. `training`:
   // by batch statistics, moving the running ones; otherwise by the running ones.
   at::Tensor relu(const at::Tensor& x, bool training, const at::Tensor& residual = {}) const;
+
+  const BnParameters& parameters() const { return parameters_; }
+  const BnRunning& running() const { return running_; }
 
  private:
   BnParameters parameters_;

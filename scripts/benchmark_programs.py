@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TORCHVISION = "0.26"  # for torch 2.11
 # What ekd does for itself with mallopt and PyTorch's tuning guides advise: freed memory stays with the process.
 KEEP_FREED_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2_000_000_000)}
+# For every program alike, unless the caller says otherwise: threads that wait by spinning take the cores from P1's own workers, and
+# whatever else runs on the machine then slows a step down many times over.
+WAIT_QUIETLY = {"OMP_WAIT_POLICY": "passive"}
 
 
 class ProgramError(Exception):
@@ -38,7 +41,7 @@ def run(command, **variables):
     command = [str(part) for part in command]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out:
         start = time.perf_counter()
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=os.environ | variables)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=WAIT_QUIETLY | os.environ | variables)
         try:
             _, status, usage = os.wait4(child.pid, 0)
         except BaseException:
@@ -115,9 +118,11 @@ class Ekd:
         for old in out.glob("kd-*"):
             shutil.rmtree(old)
         ended = run(arguments)
-        runs = sorted(out.glob("kd-*"))
-        seconds = sum(max(epochs) for epochs in shared_epochs(runs))
-        return sample(ended, len(runs) * case.batch_size * steps / seconds, 2 * seconds)
+        groups = trained_together(sorted(out.glob("kd-*")))
+        students = sum(map(len, groups))
+        seconds = sum(max(map(step_seconds, group)) for group in groups)
+        inside = sum(max(map(epoch_seconds, group)) for group in groups)
+        return sample(ended, students * case.batch_size * steps / seconds, inside)
 
 
 TEACHERS = ("none", "mixup", "cutmix", "cutout", "augmix")
@@ -137,25 +142,34 @@ def students_plan(case, steps):
     return {"title": "Eight students", "config": {"train-teacher": brief, "distill": {**limits, "optim": optim}}, "runs": runs}
 
 
-def shared_epochs(runs):
-    """Seconds of the steps of each run's second epoch, in lists: those in a list went on at the same time.
+def trained_together(runs):
+    """The runs in lists: those in a list went on at the same time.
 
     Students that one process trains together share their steps' wall time, and each states the whole of it; students made one after
-    the other state each their own. Which of the two it was, the clock shows: an epoch lasts from `seconds` before its line in
-    metrics.jsonl was written until then. The wall time of all students' second epochs is the sum over lists of the largest.
+    the other state each their own. Which of the two it was, the clock shows: the second epoch lasts from `seconds` before its line in
+    metrics.jsonl was written until then. So the wall time of all students is the sum over lists of the largest that one states.
     """
     spans = []
     for run_dir in runs:
-        line, written = metrics_of(run_dir)[-1], (run_dir / "metrics.jsonl").stat().st_mtime
-        images = json.loads((run_dir / "result.json").read_text())["train_images"]
-        spans.append((written - line["seconds"], written, images / line["images_per_s"]))
+        end = (run_dir / "metrics.jsonl").stat().st_mtime
+        spans.append((end - metrics_of(run_dir)[-1]["seconds"], end, run_dir))
     groups, last_end = [], float("-inf")
-    for start, end, steps in sorted(spans):
+    for start, end, run_dir in sorted(spans):
         if start >= last_end:
             groups.append([])
-        groups[-1].append(steps)
+        groups[-1].append(run_dir)
         last_end = max(last_end, end)
     return groups
+
+
+def step_seconds(run_dir):
+    """Of the steps of the second epoch."""
+    return json.loads((run_dir / "result.json").read_text())["train_images"] / metrics_of(run_dir)[-1]["images_per_s"]
+
+
+def epoch_seconds(run_dir):
+    """Of both epochs, with their evaluations."""
+    return sum(line["seconds"] for line in metrics_of(run_dir))
 
 
 # ---- peers ----

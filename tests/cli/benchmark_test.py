@@ -75,22 +75,24 @@ class Benchmark(CliTest):
             path = self.folder / folder / name
             path.mkdir(parents=True)
             line = {"epoch": 1, "seconds": end - start, "images_per_s": 640 / (end - start - 0.5)}
-            (path / "metrics.jsonl").write_text(json.dumps({"epoch": 0}) + "\n" + json.dumps(line) + "\n")
+            (path / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "seconds": 0}) + "\n" + json.dumps(line) + "\n")
             (path / "result.json").write_text(json.dumps({"train_images": 640}))
             os.utime(path / "metrics.jsonl", (end, end))
             runs.append(path)
         return runs
 
-    def test_students_that_share_an_epoch_count_its_time_once(self):
+    def test_students_that_share_an_epoch_are_known_by_the_clock(self):
         apart = self.students("apart", {"a": (1000, 1002.5), "b": (1005, 1007.5), "c": (1010, 1014.5)})
         together = self.students("together", {"a": (1000, 1008.5), "b": (1000.2, 1008.7), "c": (1000.4, 1008.9)})
-        self.assert_groups(apart, [[2], [2], [4]])
-        self.assert_groups(together, [[8, 8, 8]])
-        self.assert_groups(apart + self.students("later", {"d": (1013, 1017.5)}), [[2], [2], [4, 4]])
+        late = self.students("late", {"d": (1013, 1017.5)})
+        self.assert_groups(apart, [["a"], ["b"], ["c"]])
+        self.assert_groups(together, [["a", "b", "c"]])
+        self.assert_groups(apart + late, [["a"], ["b"], ["c", "d"]])
+        self.assertAlmostEqual(benchmark_programs.step_seconds(together[0]), 8)
+        self.assertAlmostEqual(benchmark_programs.epoch_seconds(together[0]), 8.5)
 
-    def assert_groups(self, runs, expected):
-        found = benchmark_programs.shared_epochs(runs)
-        self.assertEqual([[round(seconds, 6) for seconds in group] for group in found], expected)
+    def assert_groups(self, runs, names):
+        self.assertEqual([[path.name for path in group] for group in benchmark_programs.trained_together(runs)], names)
 
     def test_the_plan_of_eight_students_is_one(self):
         case = next(case for case in benchmark.CASES if case.name == "kd-8-students")

@@ -1,22 +1,24 @@
 #!/usr/bin/env python3
-"""Training and evaluation rates of ekd and of PyTorch peers, measured in turn on one machine in one call.
+"""Rates of ekd and of PyTorch peers, measured in turn on one machine in one call.
 
-Each repeat runs ekd and then the peer (A B A B ...); figures are medians with minimum and maximum, and ratios of medians.
-Peers: P2, PyTorch at its best by hand (scripts/peers/p2.py). Absolute figures mean something on one machine only.
+Each repeat runs ekd and then every peer (A B C D A B C D ...); figures are medians with minimum and maximum, and ratios of
+medians. P1: torchvision, DataLoader, fp32. P2: PyTorch at its best by hand. P3: P2 under torch.compile. docs/performance.md
+defines cases and peers. Absolute figures mean something on one machine only.
 """
 
 import argparse
 import json
 import os
-import re
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmark_programs import ROOT, Ekd, Peer, ProgramError
+from benchmark_tables import cost_table, rate_table
+
+PEERS = ("P1", "P2", "P3")
 
 
 @dataclass(frozen=True)
@@ -24,96 +26,99 @@ class Case:
     name: str
     model: str
     batch_size: int
-    steps: int
+    steps: int  # of an epoch; the second one is timed
     aug: str = "none"
     teachers: int = 0
     task: str = "train"
+    peers: tuple = PEERS
+
+    def steps_of(self, program, override):
+        """P1 is several times slower: half the steps."""
+        return override or (max(1, self.steps // 2) if program == "P1" else self.steps)
 
 
 CASES = [Case(f"wrn-{aug}", "wrn_40_2", 128, 12, aug) for aug in ("none", "mixup", "cutmix", "cutout")]
-CASES += [Case("student", "shufflenet_v1", 64, 30)]
+CASES += [Case("wrn-augmix", "wrn_40_2", 128, 4, "augmix"), Case("student", "shufflenet_v1", 64, 30)]
 CASES += [Case(f"kd-{k}", "shufflenet_v1", 64, 10, "none", k) for k in (1, 4)]
+CASES += [Case("kd-8-students", "shufflenet_v1", 64, 4, task="students")]
 CASES += [Case("evaluate", "wrn_40_2", 256, 7, task="evaluate")]
+CASES += [Case("augmix-images", "wrn_40_2", 128, 12, "augmix", task="augment", peers=("P1", "P2"))]
 
 
-def run(command):
-    """What the command prints, on both streams; ends this program where it fails."""
-    result = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if result.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\nfailed with exit code {result.returncode}:\n{result.stdout}")
-    return result.stdout
+def summary(values):
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def ekd_training(case, options, folder, teachers):
-    """The rate of the second epoch, as ekd's own metrics.jsonl states it; the first one warms up."""
-    run_dir = Path(tempfile.mkdtemp(dir=folder)) / "run"
-    command = "distill" if case.teachers else "train-teacher"
-    arguments = [options.ekd, command, "--model", case.model, "--aug", case.aug, "--batch-size", case.batch_size, "--data", options.data,
-                 "--train-limit", case.batch_size * case.steps, "--test-limit", 1, "--epochs", 2, "--eval-every", 2, "--lr", 0.05,
-                 "--schedule", "constant", "--precision", options.precision, "--run-dir", run_dir, "-q"]
-    for index in range(case.teachers):
-        arguments += ["--teacher", f"t{index}={teachers}"]
-    run(arguments)
-    return json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])["images_per_s"]
-
-
-def ekd_evaluation(case, options, folder, teachers):
-    """The rate that `evaluate -v` states: prediction and all metrics, without start-up and loading."""
-    arguments = [options.ekd, "evaluate", teachers, "--data", options.data, "--test-limit", case.batch_size * case.steps,
-                 "--batch-size", case.batch_size, "--precision", options.precision, "-v"]
-    return float(re.search(r"([0-9.]+) images/s", run(arguments)).group(1))
-
-
-def p2(case, options):
-    arguments = [sys.executable, ROOT / "scripts/peers/p2.py", "--data", options.data, "--model", case.model, "--aug", case.aug,
-                 "--task", case.task, "--teachers", case.teachers, "--batch-size", case.batch_size, "--steps", case.steps]
-    return json.loads(run(arguments).splitlines()[-1])["images_per_s"]
-
-
-def summary(rates):
-    return {"median": statistics.median(rates), "min": min(rates), "max": max(rates)}
-
-
-def measure(case, options, folder, teachers):
-    ours = ekd_training if case.task == "train" else ekd_evaluation
-    rates = {"ekd": [], "P2": []}
+def measure(case, programs, options):
+    samples = {name: [] for name in programs if name == "ekd" or name in case.peers}
     for repeat in range(options.repeats):
-        rates["ekd"].append(ours(case, options, folder, teachers))
-        rates["P2"].append(p2(case, options))
-        print(f"{case.name} {repeat + 1}/{options.repeats}: ekd {rates['ekd'][-1]:.1f}, P2 {rates['P2'][-1]:.1f} images/s", file=sys.stderr)
-    medians = {name: summary(values) for name, values in rates.items()}
-    return {"case": case.name, "images_per_s": medians, "ratio": {"P2": medians["ekd"]["median"] / medians["P2"]["median"]}}
+        for name, found in samples.items():
+            found.append(programs[name].sample(case, case.steps_of(name, options.steps)))
+        rates = ", ".join(f"{name} {found[-1]['images_per_s']:.1f}" for name, found in samples.items())
+        print(f"{case.name} {repeat + 1}/{options.repeats}: {rates} images/s", file=sys.stderr, flush=True)
+    result = {"case": case.name, "repeats": options.repeats}
+    for key in ("images_per_s", "peak_memory_mb", "start_s", "warmup_s"):
+        result[key] = {name: summary([one[key] for one in found]) for name, found in samples.items() if key in found[0]}
+    medians = {name: rate["median"] for name, rate in result["images_per_s"].items()}
+    result["ratio"] = {name: medians["ekd"] / median for name, median in medians.items() if name != "ekd"}
+    return result
 
 
-def main():
+def write(path, results):
+    """After every case: what is measured stays, whatever comes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp.{os.getpid()}")
+    temporary.write_text(json.dumps(results, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def chosen(parser, what, text, accepted):
+    names = [name for name in text.split(",") if name]
+    unknown = [name for name in names if name not in accepted]
+    if not names:
+        parser.error(f"no {what} named; there are {', '.join(accepted)}")
+    if unknown:
+        parser.error(f"unknown {what} {', '.join(unknown)}; accepted: {', '.join(accepted)}")
+    return names
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"takes a number from 1, not {text}")
+    return number
+
+
+def main(arguments=None):
+    cases = [case.name for case in CASES]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=",".join(case.name for case in CASES), help="by commas (default: all)")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--cases", default=",".join(cases), help="by commas (default: all)")
+    parser.add_argument("--peers", default=",".join(PEERS), help="by commas (default: %(default)s)")
+    parser.add_argument("--repeats", type=positive, default=5)
+    parser.add_argument("--steps", type=positive, help="of an epoch, for every program (default: by case; half of it for P1)")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, after every case")
     parser.add_argument("--data", type=Path, help="CIFAR-100's binary folder (default: the synthetic set)")
     parser.add_argument("--ekd", type=Path, default=ROOT / "build/release/ekd")
-    parser.add_argument("--precision", default="auto")
-    options = parser.parse_args()
-    wanted = options.cases.split(",")
-    unknown = set(wanted) - {case.name for case in CASES}
-    if unknown:
-        parser.error(f"unknown case {', '.join(sorted(unknown))}; cases are {', '.join(case.name for case in CASES)}")
+    parser.add_argument("--precision", default="auto", help="of ekd")
+    options = parser.parse_args(arguments)
+    wanted, peers = chosen(parser, "case", options.cases, cases), chosen(parser, "peer", options.peers, PEERS)
+    if not options.ekd.is_file():
+        parser.error(f"no program {options.ekd}; build it first, or name another with --ekd")
 
-    with tempfile.TemporaryDirectory() as folder:
-        if options.data is None:
-            options.data = Path(folder) / "data"
-            run([options.ekd, "data", "make-synthetic", options.data])
-        teachers = Path(folder) / "teacher"
-        run([options.ekd, "train-teacher", "--data", options.data, "--train-limit", 8, "--test-limit", 8, "--epochs", 1, "--batch-size", 8,
-             "--run-dir", teachers, "-q"])
-        results = [measure(case, options, folder, teachers) for case in CASES if case.name in wanted]
-
-    print(f"{'case':<12}{'ekd images/s':>26}{'P2 images/s':>26}{'ekd / P2':>10}")
-    for result in results:
-        cells = [f"{rate['median']:.1f} ({rate['min']:.1f}-{rate['max']:.1f})" for rate in result["images_per_s"].values()]
-        print(f"{result['case']:<12}{cells[0]:>26}{cells[1]:>26}{result['ratio']['P2']:>10.2f}")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + os.linesep)
+    results = []
+    with tempfile.TemporaryDirectory() as options.folder:
+        try:
+            ekd = Ekd(options, options.folder)
+            programs = {"ekd": ekd, **{name: Peer(name, options, ekd.data) for name in PEERS if name in peers}}
+            for case in CASES:
+                if case.name not in wanted:
+                    continue
+                results.append(measure(case, programs, options))
+                if options.json:
+                    write(options.json, results)
+        except ProgramError as error:
+            sys.exit(f"error: {error}")
+    print(f"{rate_table(results)}\n\n{cost_table(results)}")
 
 
 if __name__ == "__main__":

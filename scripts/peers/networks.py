@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class WideBlock(nn.Module):
@@ -50,16 +51,22 @@ class WideResNet(nn.Module):
         return self.fc(F.relu(self.bn1(x), inplace=True).mean((2, 3)))
 
 
-def shuffle(x, groups):
-    """[g, C/g] channels become [C/g, g]; written so that channels_last stays channels_last."""
+def shuffle_as_published(x, groups):
+    """[g, C/g] channels become [C/g, g], as usually written; channels_last becomes NCHW."""
+    n, c, h, w = x.shape
+    return x.view(n, groups, c // groups, h, w).permute(0, 2, 1, 3, 4).reshape(n, c, h, w)
+
+
+def shuffle_in_layout(x, groups):
+    """The same; channels_last stays channels_last."""
     n, c, h, w = x.shape
     return x.permute(0, 2, 3, 1).reshape(n, h, w, groups, c // groups).transpose(3, 4).reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
 class ShuffleBlock(nn.Module):
-    def __init__(self, inputs, outputs, stride):
+    def __init__(self, inputs, outputs, stride, shuffle):
         super().__init__()
-        self.stride, self.groups = stride, 1 if inputs == 24 else 3
+        self.stride, self.groups, self.shuffle = stride, 1 if inputs == 24 else 3, shuffle
         outputs -= inputs if stride == 2 else 0
         middle = outputs // 4
         self.conv1 = nn.Conv2d(inputs, middle, 1, groups=self.groups, bias=False)
@@ -70,7 +77,7 @@ class ShuffleBlock(nn.Module):
         self.bn3 = nn.BatchNorm2d(outputs)
 
     def forward(self, x):
-        out = shuffle(F.relu(self.bn1(self.conv1(x)), inplace=True), self.groups)
+        out = self.shuffle(F.relu(self.bn1(self.conv1(x)), inplace=True), self.groups)
         out = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(out)), inplace=True)))
         if self.stride == 2:
             return F.relu(torch.cat([out, F.avg_pool2d(x, 3, 2, 1)], 1), inplace=True)
@@ -80,20 +87,34 @@ class ShuffleBlock(nn.Module):
 class ShuffleNet(nn.Module):
     """ShuffleNetV1 with three groups (Zhang et al., 2018) in its CIFAR form."""
 
-    def __init__(self, classes=100):
+    def __init__(self, classes=100, shuffle=shuffle_in_layout):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 24, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(24)
-        self.layer1, self.layer2, self.layer3 = self.stage(24, 240, 4), self.stage(240, 480, 8), self.stage(480, 960, 4)
+        stages = ((24, 240, 4), (240, 480, 8), (480, 960, 4))
+        self.layer1, self.layer2, self.layer3 = (self.stage(*sizes, shuffle) for sizes in stages)
         self.linear = nn.Linear(960, classes)
 
     @staticmethod
-    def stage(inputs, outputs, blocks):
-        return nn.Sequential(*[ShuffleBlock(inputs if i == 0 else outputs, outputs, 2 if i == 0 else 1) for i in range(blocks)])
+    def stage(inputs, outputs, blocks, shuffle):
+        return nn.Sequential(*[ShuffleBlock(inputs if i == 0 else outputs, outputs, 2 if i == 0 else 1, shuffle) for i in range(blocks)])
 
     def forward(self, x):
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         return self.linear(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
+
+
+# Which batch norm follows a convolution with nothing between them, by the class of the module that holds both.
+FOLLOWED = {WideBlock: [("conv1", "bn2")], ShuffleBlock: [("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")], ShuffleNet: [("conv1", "bn1")]}
+
+
+def fold_batch_norm(network):
+    """The network in evaluation mode, with every batch norm that follows a convolution folded into its weights and bias."""
+    for module in list(network.modules()):
+        for conv, norm in FOLLOWED.get(type(module), []):
+            setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+            setattr(module, norm, nn.Identity())
+    return network
 
 
 NETWORKS = {"wrn_40_2": WideResNet, "shufflenet_v1": ShuffleNet}

@@ -1,4 +1,4 @@
-// `ekd preview`: a PNG of what a network sees under an augmentation.
+// `ekd preview`: a PNG of what a network sees under an augmentation, or how fast such images are made.
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -8,8 +8,11 @@
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
 #include "ekd/commands/settings.h"
+#include "ekd/core/device.h"
 #include "ekd/core/error.h"
+#include "ekd/core/strict_json.h"
 #include "ekd/data/load.h"
+#include "ekd/engine/augmentation_rate.h"
 #include "ekd/engine/batch_stream.h"
 
 namespace ekd {
@@ -19,31 +22,73 @@ struct PreviewOptions {
   std::unique_ptr<Settings> settings;
   std::string out = "preview.png";
   std::int64_t columns = 8, rows = 4, scale = 3, epoch = 0;
+  bool rate = false, json = false;
 };
 
-int run(const PreviewOptions& options) {
-  Config config = default_config(Command::kTrainTeacher);
-  options.settings->apply(config);
+AugmentationContext context_of(const Config& config, const Dataset& data, std::int64_t batch_size) {
+  return {.train = data.train,
+          .classes = data.classes,
+          .normalisation = data.normalisation,
+          .config = config.augment,
+          .seed = static_cast<std::uint32_t>(config.run.seed),
+          .batch_size = batch_size};
+}
+
+int draw(const PreviewOptions& options, const Config& config) {
   const Dataset data = load_dataset(config.data);
-  const AugmentationContext context{.train = data.train,
-                                    .classes = data.classes,
-                                    .normalisation = data.normalisation,
-                                    .config = config.augment,
-                                    .seed = static_cast<std::uint32_t>(config.run.seed),
-                                    .batch_size = std::min(options.columns * options.rows, data.train.size())};
-  BatchStream stream(context, {}, Precision::kFp32);
+  const std::int64_t images = std::min(options.columns * options.rows, data.train.size());
+  BatchStream stream(context_of(config, data, images), {}, Precision::kFp32);
   stream.begin_epoch(options.epoch);
   const Batch batch = stream.batch(0);
   write_png(options.out, preview_grid(batch.images, data.normalisation, options.columns, options.scale));
+  if (options.json) {
+    const nlohmann::ordered_json result = {
+        {"out", options.out}, {"images", batch.images.size(0)}, {"views", batch.views}};
+    std::printf("%s\n", json_text(result).c_str());
+    return 0;
+  }
   std::printf("%s: %lld images%s\n", options.out.c_str(), static_cast<long long>(batch.images.size(0)),
               batch.views > 1 ? ", the clean views first" : "");
   return 0;
 }
 
+int measure(const PreviewOptions& options, const Config& config) {
+  constexpr double kLeastSeconds = 1;
+  set_threads(config.run.threads);
+  const at::Device device = resolve_device(config.run.device);
+  Dataset data = load_dataset(config.data);
+  data.train.images = data.train.images.to(device);
+  data.train.labels = data.train.labels.to(device);
+  BatchStream stream(context_of(config, data, config.optim.batch_size), {}, Precision::kFp32);
+  const AugmentationRate rate = measure_augmentation(stream, kLeastSeconds);
+  const std::string compute = compute_description(device);
+  const auto batch_size = static_cast<long long>(config.optim.batch_size);
+  if (options.json) {
+    const nlohmann::ordered_json result = {{"augmentation", config.augment.name},
+                                           {"compute", compute},
+                                           {"batch_size", batch_size},
+                                           {"images", rate.images},
+                                           {"seconds", rate.seconds},
+                                           {"images_per_s", rate.images_per_s()}};
+    std::printf("%s\n", json_text(result).c_str());
+    return 0;
+  }
+  std::printf("%s: %.0f images/s (%s, batches of %lld)\n", config.augment.name.c_str(), rate.images_per_s(),
+              compute.c_str(), batch_size);
+  return 0;
+}
+
+int run(const PreviewOptions& options) {
+  Config config = default_config(Command::kTrainTeacher);
+  options.settings->apply(config);
+  return options.rate ? measure(options, config) : draw(options, config);
+}
+
 }  // namespace
 
 CommandRow add_preview_command(CLI::App& root, GlobalOptions& global) {
-  CLI::App* app = root.add_subcommand("preview", "Write a PNG of what a network sees under an augmentation");
+  CLI::App* app =
+      root.add_subcommand("preview", "Write a PNG of what a network sees under an augmentation, or measure its rate");
   auto options = std::make_shared<PreviewOptions>();
   options->settings = std::make_unique<Settings>(*app, Command::kTrainTeacher);
   const auto count = CLI::Range(std::int64_t{1}, std::int64_t{64});
@@ -64,6 +109,10 @@ CommandRow add_preview_command(CLI::App& root, GlobalOptions& global) {
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1'000'000}))
       ->group("Output");
+  app->add_flag("--rate", options->rate,
+                "instead of a PNG: how many images per second the augmentation alone makes, over whole epochs")
+      ->group("Output");
+  app->add_flag("--json", options->json, "print one object on stdout")->group("Output");
   add_output_options(*app, global);
   return {app, [app, options] {
             apply_environment(*app, options->settings->option_names());

@@ -1,4 +1,4 @@
-"""`ekd preview`: a PNG for every augmentation."""
+"""`ekd preview`: a PNG for every augmentation, and how fast its images are made."""
 
 import struct
 import unittest
@@ -79,6 +79,25 @@ class Preview(CliTest):
         self.assertEqual((width, height), (3 * 33 * 4 + 4, 33 * 4 + 4))
         width, height, _ = self.preview("few.png", "--train-limit", "2", columns=5)  # no more images than there are
         self.assertEqual((width, height), (2 * 33 + 1, 33 + 1))
+
+    def test_json_says_what_was_drawn(self):
+        path = self.folder / "told.png"
+        told = run("preview", *DATA, "--aug", "augmix", "--columns", "4", "--rows", "2", "--out", path, "--json").json()
+        self.assertEqual(told, {"out": str(path), "images": 24, "views": 3})
+        self.assertTrue(path.exists())
+
+    def test_rate(self):
+        """Whole epochs of source images, whatever the views, and no PNG."""
+        path = self.folder / "rate.png"
+        arguments = ("preview", *DATA, "--rate", "--aug", "augmix", "--batch-size", "7", "--out", path)
+        told = run(*arguments, "--json").json()
+        self.assertEqual((told["augmentation"], told["batch_size"]), ("augmix", 7))
+        self.assertGreaterEqual(told["seconds"], 1)
+        self.assertEqual(told["images"] % 24, 0)
+        self.assertAlmostEqual(told["images_per_s"], told["images"] / told["seconds"], delta=0.01 * told["images_per_s"])
+        self.assertFalse(path.exists())
+        self.assertRegex(run(*arguments).done().out, r"^augmix: [0-9]+ images/s \(cpu.*, batches of 7\)\n$")
+        run(*arguments, "--device", "cuda").fails(2, "cuda")
 
     def test_what_does_not_fit(self):
         for arguments, words in [

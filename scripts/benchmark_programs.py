@@ -1,0 +1,229 @@
+"""What scripts/benchmark.py runs: ekd and the peers, each in a process of its own, and the rate that each states.
+
+Every function returns a sample: {"images_per_s", "peak_memory_mb", "start_s"} and, for peers, "warmup_s". peak_memory_mb is the
+largest resident set of one process; start_s the wall time outside epochs: loading, building, writing.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TORCHVISION = "0.26"  # for torch 2.11
+# What ekd does for itself with mallopt and PyTorch's tuning guides advise: freed memory stays with the process.
+KEEP_FREED_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2_000_000_000)}
+# For every program alike, unless the caller says otherwise: threads that wait by spinning take the cores from P1's own workers, and
+# whatever else runs on the machine then slows a step down many times over.
+WAIT_QUIETLY = {"OMP_WAIT_POLICY": "passive"}
+
+
+class ProgramError(Exception):
+    """A program failed; the text says which and how."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    out: str
+    seconds: float
+    peak_memory_mb: float
+
+
+def run(command, **variables):
+    """Runs a program to its end. `out` holds both of its streams."""
+    command = [str(part) for part in command]
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out:
+        start = time.perf_counter()
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=WAIT_QUIETLY | os.environ | variables)
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            child.kill()
+            raise
+        seconds = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        text = out.read()
+    if child.returncode != 0:
+        raise ProgramError(f"{' '.join(command)}\nfailed with exit code {child.returncode}:\n{text}")
+    return Ended(text, seconds, usage.ru_maxrss / 1024)
+
+
+def sample(ended, rate, inside, **more):
+    return {"images_per_s": rate, "peak_memory_mb": ended.peak_memory_mb, "start_s": ended.seconds - inside, **more}
+
+
+# ---- ekd ----
+
+
+def metrics_of(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+class Ekd:
+    """Teachers that all cases share are made once, with a single step: a rate does not depend on weights."""
+
+    def __init__(self, options, folder):
+        self.options, self.folder = options, Path(folder)
+        self.data = options.data or self.folder / "data"
+        if options.data is None:
+            run([options.ekd, "data", "make-synthetic", self.data])
+        self.teacher = self.folder / "teacher"
+        run([options.ekd, "train-teacher", "--data", self.data, "--train-limit", 8, "--test-limit", 8, "--epochs", 1, "--batch-size", 8,
+             "--run-dir", self.teacher, "-q"])  # fmt: skip
+
+    def sample(self, case, steps):
+        return {"train": self.train, "evaluate": self.evaluate, "augment": self.augment, "students": self.students}[case.task](case, steps)
+
+    def train(self, case, steps):
+        """The rate of the second epoch, as ekd's own metrics.jsonl states it; the first one warms up."""
+        run_dir = Path(tempfile.mkdtemp(dir=self.folder)) / "run"
+        command = "distill" if case.teachers else "train-teacher"
+        arguments = [self.options.ekd, command, "--model", case.model, "--aug", case.aug, "--batch-size", case.batch_size, "--data", self.data,
+                     "--train-limit", case.batch_size * steps, "--test-limit", 1, "--epochs", 2, "--eval-every", 2, "--lr", 0.05,
+                     "--schedule", "constant", "--precision", self.options.precision, "--run-dir", run_dir, "-q"]  # fmt: skip
+        for index in range(case.teachers):
+            arguments += ["--teacher", f"t{index}={self.teacher}"]
+        ended = run(arguments)
+        lines = metrics_of(run_dir)
+        return sample(ended, lines[-1]["images_per_s"], sum(line["seconds"] for line in lines))
+
+    def evaluate(self, case, steps):
+        """The rate that `evaluate -v` states: prediction and all metrics, without start-up and loading."""
+        images = case.batch_size * steps
+        ended = run([self.options.ekd, "evaluate", self.teacher, "--data", self.data, "--test-limit", images, "--batch-size", case.batch_size,
+                     "--precision", self.options.precision, "-v"])  # fmt: skip
+        rate = float(re.search(r"([0-9.]+) images/s", ended.out).group(1))
+        return sample(ended, rate, images / rate)
+
+    def augment(self, case, steps):
+        ended = run([self.options.ekd, "preview", "--rate", "--json", "--aug", case.aug, "--batch-size", case.batch_size, "--data", self.data,
+                     "--train-limit", case.batch_size * steps])  # fmt: skip
+        found = json.loads(ended.out.splitlines()[-1])
+        return sample(ended, found["images_per_s"], found["seconds"])
+
+    def students(self, case, steps):
+        """One `ekd run` of the paper's eight distillations."""
+        plan, out = self.folder / "students.json", self.folder / "students"
+        plan.write_text(json.dumps(students_plan(case, steps)))
+        arguments = [self.options.ekd, "run", plan, "--out", out, "--data", self.data, "--precision", self.options.precision]
+        run(arguments + ["--only", ",".join(f"teacher-{name}" for name in TEACHERS)])  # made in the first repeat, found in later ones
+        for old in out.glob("kd-*"):
+            shutil.rmtree(old)
+        ended = run(arguments)
+        groups = trained_together(sorted(out.glob("kd-*")))
+        students = sum(map(len, groups))
+        seconds = sum(max(map(step_seconds, group)) for group in groups)
+        inside = sum(max(map(epoch_seconds, group)) for group in groups)
+        return sample(ended, students * case.batch_size * steps / seconds, inside)
+
+
+TEACHERS = ("none", "mixup", "cutmix", "cutout", "augmix")
+FOUR = ("cutmix", "mixup", "cutout", "augmix")
+
+
+def students_plan(case, steps):
+    """Five students with a teacher each and three with four: the distillations at T 50 of configs/cifar100/paper.json."""
+    limits = {"data": {"train_limit": case.batch_size * steps, "test_limit": 1}, "eval": {"every": 2}}
+    optim = {"epochs": 2, "schedule": "constant", "batch_size": case.batch_size}
+    brief = {"data": {"train_limit": 8, "test_limit": 8}, "optim": {"epochs": 1, "batch_size": 8}}
+    runs = [{"name": f"teacher-{name}", "command": "train-teacher"} for name in TEACHERS]
+    runs += [{"name": f"kd-{name}", "command": "distill", "teachers": [f"teacher-{name}"]} for name in TEACHERS]
+    for name, kd in (("add", "add-loss"), ("avg", "avg-loss"), ("avg-softmax", "avg-softmax")):
+        runs.append({"name": f"kd-{name}", "command": "distill", "teachers": [f"teacher-{teacher}" for teacher in FOUR],
+                     "config": {"distill": {"kd": kd}}})  # fmt: skip
+    return {"title": "Eight students", "config": {"train-teacher": brief, "distill": {**limits, "optim": optim}}, "runs": runs}
+
+
+def trained_together(runs):
+    """The runs in lists: those in a list went on at the same time.
+
+    Students that one process trains together share their steps' wall time, and each states the whole of it; students made one after
+    the other state each their own. Which of the two it was, the clock shows: the second epoch lasts from `seconds` before its line in
+    metrics.jsonl was written until then. So the wall time of all students is the sum over lists of the largest that one states.
+    """
+    spans = []
+    for run_dir in runs:
+        end = (run_dir / "metrics.jsonl").stat().st_mtime
+        spans.append((end - metrics_of(run_dir)[-1]["seconds"], end, run_dir))
+    groups, last_end = [], float("-inf")
+    for start, end, run_dir in sorted(spans):
+        if start >= last_end:
+            groups.append([])
+        groups[-1].append(run_dir)
+        last_end = max(last_end, end)
+    return groups
+
+
+def step_seconds(run_dir):
+    """Of the steps of the second epoch."""
+    return json.loads((run_dir / "result.json").read_text())["train_images"] / metrics_of(run_dir)[-1]["images_per_s"]
+
+
+def epoch_seconds(run_dir):
+    """Of both epochs, with their evaluations."""
+    return sum(line["seconds"] for line in metrics_of(run_dir))
+
+
+# ---- peers ----
+
+
+class Peer:
+    def __init__(self, name, options, data):
+        self.name, self.data, self.python = name, data, python_with_torch()
+        if name == "P1":
+            provide_torchvision(self.python)
+        self.cache = Path(tempfile.mkdtemp(dir=options.folder))  # so that the first compilation of a call is a cold one
+
+    def sample(self, case, steps):
+        if case.task != "students":
+            return self.program(case, steps)
+        # One after the other, five with one teacher and three with four: one of each kind is run.
+        one, four = (self.program(case, steps, task="train", teachers=teachers) for teachers in (1, 4))
+        rate = 8 / (5 / one["images_per_s"] + 3 / four["images_per_s"])
+        totals = {key: 5 * one[key] + 3 * four[key] for key in ("start_s", "warmup_s")}
+        return {"images_per_s": rate, "peak_memory_mb": max(one["peak_memory_mb"], four["peak_memory_mb"]), **totals}
+
+    def program(self, case, steps, task=None, teachers=None):
+        script = ROOT / "scripts/peers" / ("p1.py" if self.name == "P1" else "p2.py")
+        arguments = [self.python, script, "--data", self.data, "--model", case.model, "--aug", case.aug, "--task", task or case.task,
+                     "--teachers", case.teachers if teachers is None else teachers, "--batch-size", case.batch_size, "--steps", steps]  # fmt: skip
+        if self.name == "P3":
+            arguments.append("--compile")
+        variables = {} if self.name == "P1" else {**KEEP_FREED_PAGES, "TORCHINDUCTOR_CACHE_DIR": str(self.cache)}
+        ended = run(arguments, **variables)
+        found = json.loads(ended.out.splitlines()[-1])
+        return sample(ended, found["images_per_s"], found["seconds"], warmup_s=found["warmup_s"])
+
+
+def python_with_torch():
+    candidates = [ROOT / ".venv/bin/python", Path(sys.executable)]
+    for python in candidates:
+        if python.exists() and has_module(python, "torch"):
+            return python
+    raise ProgramError(f"no Python with torch for the peers: looked at {', '.join(map(str, candidates))}; scripts/setup.sh makes one")
+
+
+def has_module(python, name):
+    if Path(python) == Path(sys.executable):
+        return importlib.util.find_spec(name) is not None
+    check = f"import importlib.util as u, sys; sys.exit(u.find_spec('{name}') is None)"
+    return subprocess.run([python, "-c", check], check=False).returncode == 0
+
+
+def provide_torchvision(python):
+    """Installs it where it is missing. Without its dependencies: torch must stay what ekd was built with."""
+    if has_module(python, "torchvision"):
+        return
+    print(f"installing torchvision {TORCHVISION} for P1", file=sys.stderr)
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run([*pip, "--no-deps", f"torchvision=={TORCHVISION}.*"])
+    if not has_module(python, "PIL"):
+        run([*pip, "pillow"])

@@ -1,0 +1,53 @@
+"""Figures of the benchmark as Markdown tables, and where docs/performance.md holds them."""
+
+
+def markdown_table(rows):
+    """The first row is the header; the first column is aligned to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+
+    def line(cells):
+        padded = [cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(zip(cells, widths))]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|" + "|".join("-" * (width + 2) if column == 0 else "-" * (width + 1) + ":" for column, width in enumerate(widths)) + "|"
+    return "\n".join([line(rows[0]), rule, *map(line, rows[1:])])
+
+
+def number(value):
+    """Three digits, and all digits before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def programs_of(results):
+    return [name for name in ("ekd", "P1", "P2", "P3") if any(name in result["images_per_s"] for result in results)]
+
+
+def rate_table(results):
+    """Images per second as median (smallest–largest), and ekd's median over each peer's."""
+    programs = programs_of(results)
+    rows = [["case", *(f"{name}, images/s" for name in programs), *(f"ekd / {name}" for name in programs[1:])]]
+    for result in results:
+        rates, ratio = result["images_per_s"], result["ratio"]
+        cells = [f"{number(r['median'])} ({number(r['min'])}–{number(r['max'])})" if (r := rates.get(name)) else "" for name in programs]
+        rows.append([result["case"], *cells, *(f"{ratio[name]:.2f}" if name in ratio else "" for name in programs[1:])])
+    return markdown_table(rows)
+
+
+def cost_table(results):
+    """Medians of what a program needs besides: memory, and time outside steps."""
+    programs, keys = programs_of(results), {"peak_memory_mb": "peak MB", "start_s": "start s", "warmup_s": "warm-up s"}
+    columns = [(name, key) for key in keys for name in programs if any(name in result.get(key, {}) for result in results)]
+    rows = [["case", *(f"{name}, {keys[key]}" for name, key in columns)]]
+    for result in results:
+        rows.append([result["case"], *(number(r["median"]) if (r := result.get(key, {}).get(name)) else "" for name, key in columns)])
+    return markdown_table(rows)
+
+
+def replace_between(text, name, content):
+    """`text` with what stands between its lines `<!-- name:begin -->` and `<!-- name:end -->` replaced. ValueError without them."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    head, opened, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not opened or not closed:
+        raise ValueError(f"has no lines {begin.strip()} and {end}")
+    return head + begin + content.strip("\n") + "\n" + closed + tail

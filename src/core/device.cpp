@@ -17,6 +17,8 @@
 namespace ekd {
 namespace {
 
+bool fused = true;
+
 bool cpu_has_bf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
 
 // The N of "cuda:N", 0 for "cuda"; nothing where the text is neither.
@@ -75,6 +77,10 @@ void set_deterministic(bool deterministic) {
   at::globalContext().setDeterministicCuDNN(true);
   at::globalContext().setBenchmarkCuDNN(false);
 }
+
+void set_fused_kernels(bool on) { fused = on; }
+
+bool fused_kernels() { return fused; }
 
 std::string compute_description(at::Device device) {
   if (device.is_cuda()) return "cuda, " + cuda_device_name(device.index());

@@ -66,6 +66,7 @@ CommonSetup prepare_common(const Config& config) {
   CommonSetup common;
   set_deterministic(config.run.deterministic);
   set_threads(config.run.threads);
+  set_fused_kernels(config.run.fused);
   common.device = resolve_device(config.run.device);
   common.precision = resolve_precision(config.run.precision, common.device);
   common.data = load_dataset(config.data);

@@ -1,12 +1,12 @@
 #include "ekd/models/layers.h"
 
-#include <ATen/ops/batch_norm.h>
-#include <ATen/ops/conv2d.h>
 #include <ATen/ops/linear.h>
 
 #include <array>
 #include <cmath>
-#include <optional>
+
+#include "bn_relu_function.h"
+#include "conv_function.h"
 
 namespace ekd {
 namespace {
@@ -31,24 +31,17 @@ Conv2d::Conv2d(const Scope& scope, const ConvShape& shape, ConvStart start)
     : shape_(shape), weight_(conv_weight(scope, shape, start)) {}
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
-  return at::conv2d(x, weight_, /*bias=*/std::nullopt, shape_.stride, /*padding=*/at::IntArrayRef(shape_.kernel / 2),
-                    /*dilation=*/1, shape_.groups);
+  return convolution(x, weight_, shape_.stride, shape_.groups);
 }
 
 BatchNorm::BatchNorm(const Scope& scope, std::int64_t channels)
-    : weight_(scope.constant_parameter("weight", channels, 1)),
-      bias_(scope.constant_parameter("bias", channels, 0)),
-      running_mean_(scope.buffer("running_mean", channels, 0)),
-      running_var_(scope.buffer("running_var", channels, 1)) {
+    : parameters_{scope.constant_parameter("weight", channels, 1), scope.constant_parameter("bias", channels, 0), kEps},
+      running_{scope.buffer("running_mean", channels, 0), scope.buffer("running_var", channels, 1), kMomentum} {
   scope.batch_counter("num_batches_tracked");
 }
 
 at::Tensor BatchNorm::relu(const at::Tensor& x, bool training, const at::Tensor& residual) const {
-  at::Tensor y = at::batch_norm(x, weight_, bias_, running_mean_, running_var_, training, kMomentum, kEps,
-                                /*cudnn_enabled=*/true);
-  // In place: batch norm's backward needs its input and ReLU's its output, so nobody misses what is overwritten.
-  if (residual.defined()) y.add_(residual);
-  return y.relu_();
+  return batch_norm_relu(x, residual, parameters_, running_, training);
 }
 
 Linear::Linear(const Scope& scope, std::int64_t in, std::int64_t out, BiasStart start) {

@@ -72,6 +72,7 @@ struct RunConfig {
   std::string device = "auto";
   std::string precision = "auto";
   std::int64_t threads = 0;  // 0: one per core
+  bool fused = true;         // ekd's own kernels for the networks' layers
   bool deterministic = false;
 };
 

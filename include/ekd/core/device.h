@@ -25,6 +25,10 @@ void set_threads(std::int64_t threads);
 // CUDA starts.
 void set_deterministic(bool deterministic);
 
+// Whether the networks use ekd's own kernels (the default) or LibTorch's operations, which are the reference for them.
+void set_fused_kernels(bool fused);
+bool fused_kernels();
+
 // What bits depend on besides the settings: "cpu, AVX512, 2 threads" or the GPU's name.
 std::string compute_description(at::Device device);
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "ekd/kernels/bn_relu.h"
 #include "ekd/models/network.h"
 
 namespace ekd {
@@ -36,8 +37,7 @@ class Conv2d {
 };
 
 // Batch normalisation (Ioffe and Szegedy, 2015; eps 1e-5, momentum .1) together with what follows it in both networks:
-// an addition or none, then ReLU. Every normalisation of every network goes through `relu`, so that a fused kernel has
-// one place to stand in.
+// an addition or none, then ReLU: one kernel (kernels/bn_relu.h) for every normalisation of every network.
 class BatchNorm {
  public:
   BatchNorm(const Scope& scope, std::int64_t channels);
@@ -47,7 +47,8 @@ class BatchNorm {
   at::Tensor relu(const at::Tensor& x, bool training, const at::Tensor& residual = {}) const;
 
  private:
-  at::Tensor weight_, bias_, running_mean_, running_var_;
+  BnParameters parameters_;
+  BnRunning running_;
 };
 
 // How a fully connected layer's bias starts; its weights always are uniform in ±1/√in.

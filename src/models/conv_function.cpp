@@ -1,0 +1,64 @@
+#include "conv_function.h"
+
+#include <ATen/ops/conv2d.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <optional>
+
+#include "ekd/core/device.h"
+#include "ekd/kernels/depthwise.h"
+#include "ekd/kernels/pointwise.h"
+
+namespace ekd {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::Tensor channels_last(const at::Tensor& grad) { return grad.contiguous(at::MemoryFormat::ChannelsLast); }
+
+struct PointwiseFunction : torch::autograd::Function<PointwiseFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            std::int64_t groups) {
+    context->save_for_backward({x, weight});
+    context->saved_data["groups"] = groups;
+    return pointwise_forward(x, weight, groups);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const auto gradients = pointwise_backward(channels_last(grads[0]), saved[0], saved[1],
+                                              context->saved_data["groups"].toInt(), context->needs_input_grad(0));
+    return {gradients.x, gradients.weight, at::Tensor()};
+  }
+};
+
+struct DepthwiseFunction : torch::autograd::Function<DepthwiseFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            std::int64_t stride) {
+    context->save_for_backward({x, weight});
+    context->saved_data["stride"] = stride;
+    return depthwise_forward(x, weight, stride);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const auto gradients =
+        depthwise_backward(channels_last(grads[0]), saved[0], saved[1], context->saved_data["stride"].toInt());
+    return {gradients.x, gradients.weight, at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t groups) {
+  const std::int64_t kernel = weight.size(2);
+  if (fused_kernels() && kernel == 1 && stride == 1 && pointwise_takes(x, weight, groups))
+    return PointwiseFunction::apply(x, weight, groups);
+  if (fused_kernels() && kernel == 3 && groups == x.size(1) && weight.size(0) == groups && depthwise_takes(x, stride))
+    return DepthwiseFunction::apply(x, weight, stride);
+  return at::conv2d(x, weight, /*bias=*/std::nullopt, stride, /*padding=*/at::IntArrayRef(kernel / 2),
+                    /*dilation=*/1, groups);
+}
+
+}  // namespace ekd

@@ -22,7 +22,7 @@ struct RunOptions {
   std::string plan, out, budget, share, progress = "auto";
   std::vector<std::string> only, sets;
   std::map<std::string, std::string> flags;  // by key
-  std::int64_t seeds = 0;
+  std::int64_t seeds = 0, group_size = 16;
   bool dry_run = false, status = false, json = false;
 };
 
@@ -55,6 +55,7 @@ PlanRequest make_request(const RunOptions& options, const GlobalOptions& global)
   PlanRequest request{.plan = read_plan(options.plan),
                       .out = options.out,
                       .only = options.only,
+                      .group_size = options.group_size,
                       .progress = resolve_progress(options.progress),
                       .command_line = global.command_line};
   if (request.out.empty()) request.out = std::filesystem::path("runs") / std::filesystem::path(options.plan).stem();
@@ -155,6 +156,11 @@ CommandRow add_run_command(CLI::App& root, GlobalOptions& global) {
       ->group("Plan");
   app->add_option("--share", options->share, "the I-th of N shares of the rows, for job arrays")
       ->type_name("I/N")
+      ->group("Plan");
+  app->add_option("--group-size", options->group_size,
+                  "most students trained together, on the same batches; 1: one after another (default: 16)")
+      ->check(CLI::Range(1, 1000))
+      ->type_name("N")
       ->group("Plan");
   app->add_flag("--dry-run", options->dry_run, "show what would run, and how long each has left")->group("Plan");
   app->add_flag("--status", options->status, "show where every row stands")->group("Plan");

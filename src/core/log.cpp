@@ -1,14 +1,17 @@
 #include "ekd/core/log.h"
 
-#include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
+#include <fcntl.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
-#include <string_view>
+#include <mutex>
+#include <vector>
 
 #include "ekd/core/error.h"
 
@@ -35,6 +38,27 @@ class LevelFormatter : public spdlog::formatter {
   }
 };
 
+std::mutex g_files_mutex;
+std::vector<LogFile*> g_files;
+
+thread_local bool t_scoped = false;
+thread_local LogFile* t_file = nullptr;
+
+// Hands each line to the log files it is meant for.
+class FilesSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t text;
+    formatter_->format(message, text);
+    const std::lock_guard lock(g_files_mutex);
+    for (LogFile* file : g_files)
+      if (!t_scoped || file == t_file) file->append({text.data(), text.size()});
+    // Of a line for all the next one in the file's own scope tells.
+    if (t_scoped && t_file != nullptr && !t_file->error().empty()) throw spdlog::spdlog_ex(t_file->error());
+  }
+  void flush_() override {}
+};
+
 }  // namespace
 
 bool stderr_takes_colour() {
@@ -46,35 +70,49 @@ bool stderr_takes_colour() {
 
 void set_up_log(int verbosity) {
   auto console = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-  console->set_formatter(std::make_unique<LevelFormatter>());
-  auto logger = std::make_shared<spdlog::logger>("ekd", console);
+  auto files = std::make_shared<FilesSink>();
+  for (spdlog::sink_ptr sink : std::initializer_list<spdlog::sink_ptr>{console, files})
+    sink->set_formatter(std::make_unique<LevelFormatter>());
+  auto logger = std::make_shared<spdlog::logger>("ekd", spdlog::sinks_init_list{console, files});
   constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::warn, spdlog::level::info, spdlog::level::debug,
                                                    spdlog::level::trace};
   const auto level = kLevels[std::min(std::max(verbosity, -1), 2) + 1];
   console->set_level(level);
-  logger->set_level(std::min(level, spdlog::level::info));  // the file gets progress even where the console is quiet
+  files->set_level(spdlog::level::info);
+  logger->set_level(std::min(level, spdlog::level::info));  // files get progress even where the console is quiet
   logger->flush_on(spdlog::level::info);
-  // Only the run's log file can fail; a run whose record is lost stops like one that cannot save.
-  logger->set_error_handler([](const std::string& reason) {
-    auto& sinks = spdlog::default_logger()->sinks();
-    if (sinks.size() > 1) sinks.resize(1);  // so that the error itself can be told
-    throw IoError("cannot write the log: " + reason);
-  });
+  logger->set_error_handler([](const std::string& reason) { throw IoError(reason); });  // only files can fail
   spdlog::set_default_logger(logger);
 }
 
-void log_to_file(const std::string& path) {
-  auto& sinks = spdlog::default_logger()->sinks();
-  if (sinks.size() > 1) sinks.resize(1);
-  if (path.empty()) return;
-  try {
-    auto file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
-    file->set_formatter(std::make_unique<LevelFormatter>());
-    file->set_level(spdlog::level::info);
-    sinks.push_back(file);
-  } catch (const spdlog::spdlog_ex& error) {
-    throw IoError(path + ": cannot write the log: " + error.what());
-  }
+LogFile::LogFile(std::string path)
+    : path_(std::move(path)), file_(open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+  if (file_ < 0) throw IoError(path_ + ": cannot write the log: " + std::strerror(errno));
+  const std::lock_guard lock(g_files_mutex);
+  g_files.push_back(this);
+}
+
+LogFile::~LogFile() {
+  const std::lock_guard lock(g_files_mutex);
+  std::erase(g_files, this);
+  close(file_);
+}
+
+void LogFile::append(std::string_view text) {
+  if (!error_.empty()) return;
+  const ssize_t written = write(file_, text.data(), text.size());
+  if (written >= 0 && written < static_cast<ssize_t>(text.size())) errno = ENOSPC;
+  if (written != static_cast<ssize_t>(text.size())) error_ = path_ + ": cannot write the log: " + std::strerror(errno);
+}
+
+LogScope::LogScope(LogFile* file) : outer_(t_scoped), outer_file_(t_file) {
+  t_scoped = true;
+  t_file = file;
+}
+
+LogScope::~LogScope() {
+  t_scoped = outer_;
+  t_file = outer_file_;
 }
 
 }  // namespace ekd

@@ -21,13 +21,15 @@ void BatchStream::begin_epoch(std::int64_t epoch) {
   augmentation_->begin_epoch(epoch);
 }
 
-Batch BatchStream::batch(std::int64_t step) const {
+Batch BatchStream::batch(std::int64_t step, const std::set<std::size_t>& teachers) const {
   TORCH_CHECK(order_.defined() && step >= 0 && step < steps_per_epoch(), "no such step in the epoch");
   const std::int64_t begin = step * batch_size_;
   const std::int64_t count = std::min(batch_size_, size_ - begin);
   Batch batch = augmentation_->batch(order_.narrow(0, begin, count), step);
   const at::Tensor first_view = batch.images.narrow(0, 0, count);
-  for (const auto& teacher : teachers_) batch.teacher_logits.push_back(teacher_logits(teacher, first_view, precision_));
+  batch.teacher_logits.resize(teachers_.size());
+  for (const std::size_t i : teachers)
+    batch.teacher_logits[i] = teacher_logits(teachers_.at(i), first_view, precision_);
   return batch;
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
+#include <set>
 #include <string>
 
 #include "ekd/core/signals.h"
@@ -11,28 +13,70 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The learner that is furthest behind; null when all have finished.
-const Learner* last_learner(const std::vector<Learner*>& learners) {
-  const Learner* last = nullptr;
-  for (const Learner* learner : learners)
-    if (!learner->finished() && (last == nullptr || learner->position() < last->position())) last = learner;
-  return last;
+auto standing_at(Position here) {
+  return [here](const Learner* learner) { return !learner->finished() && learner->position() == here; };
 }
 
-// The steps of one epoch from `first_step` on. Returns false where a signal asked to stop.
-bool run_epoch(BatchStream& stream, const std::vector<Learner*>& learners, Position from, Progress& progress,
-               const std::string& label) {
+std::set<std::size_t> teachers_of(const std::vector<Learner*>& learners) {
+  std::set<std::size_t> teachers;
+  for (const Learner* learner : learners)
+    teachers.insert(learner->setup().objective.teachers.begin(), learner->setup().objective.teachers.end());
+  return teachers;
+}
+
+// The learners that still train.
+class Learners {
+ public:
+  Learners(std::vector<Learner*> all, const LearnerGuard& guard) : all_(std::move(all)), guard_(guard) {}
+
+  // The one that is furthest behind; null when all have finished.
+  const Learner* last() const {
+    const Learner* last = nullptr;
+    for (const Learner* learner : all_)
+      if (!learner->finished() && (last == nullptr || learner->position() < last->position())) last = learner;
+    return last;
+  }
+
+  std::vector<Learner*> at(Position here) const {
+    std::vector<Learner*> found;
+    std::ranges::copy_if(all_, std::back_inserter(found), standing_at(here));
+    return found;
+  }
+
+  // Work of each one that `which` picks; who fails is left out from then on.
+  template <class Which, class Work>
+  void each(Which which, Work work) {
+    std::erase_if(all_, [&](Learner* learner) { return which(learner) && !guard_(*learner, [&] { work(*learner); }); });
+  }
+
+  std::int64_t epochs() const {
+    std::int64_t epochs = 0;
+    for (const Learner* learner : all_) epochs = std::max(epochs, learner->setup().optim.epochs);
+    return epochs;
+  }
+
+ private:
+  std::vector<Learner*> all_;
+  const LearnerGuard& guard_;
+};
+
+// The steps of one epoch from `from` on. Returns false where a signal asked to stop.
+bool run_epoch(BatchStream& stream, Learners& learners, Position from, Progress& progress, const std::string& label) {
   const std::int64_t steps = stream.steps_per_epoch();
   stream.begin_epoch(from.epoch);
   for (std::int64_t step = from.step; step < steps; ++step) {
     const auto start = Clock::now();
     const Position here{from.epoch, step};
-    const Batch batch = stream.batch(step);
-    for (Learner* learner : learners)
-      if (!learner->finished() && learner->position() == here) learner->train_step(batch);
+    const auto due = learners.at(here);
+    if (due.empty()) continue;  // those that stood here have failed, the others are further on
+    const Batch batch = stream.batch(step, teachers_of(due));
+    std::vector<Learner*> trained;
+    learners.each(standing_at(here), [&](Learner& learner) {
+      learner.train_step(batch);
+      trained.push_back(&learner);
+    });
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    for (Learner* learner : learners)
-      if (!learner->finished() && learner->position() == Position{from.epoch, step + 1}) learner->add_seconds(seconds);
+    for (Learner* learner : trained) learner->add_seconds(seconds);
     progress.step(label, from.epoch * steps + step + 1, batch.size());
     if (stop_request() != 0 && step + 1 < steps) return false;
   }
@@ -41,26 +85,30 @@ bool run_epoch(BatchStream& stream, const std::vector<Learner*>& learners, Posit
 
 }  // namespace
 
-int fit(BatchStream& stream, const std::vector<Learner*>& learners, ProgressStyle style) {
-  const Learner* behind = last_learner(learners);
+bool unguarded(Learner&, const std::function<void()>& work) {
+  work();
+  return true;
+}
+
+int fit(BatchStream& stream, std::vector<Learner*> all, ProgressStyle style, const LearnerGuard& guard) {
+  Learners learners(std::move(all), guard);
+  const Learner* behind = learners.last();
   if (behind == nullptr) return 0;
-  std::int64_t epochs = 0;
-  for (const Learner* learner : learners) epochs = std::max(epochs, learner->setup().optim.epochs);
-  const std::int64_t steps = stream.steps_per_epoch();
+  const std::int64_t epochs = learners.epochs(), steps = stream.steps_per_epoch();
   Progress progress(style, epochs * steps, behind->position().epoch * steps + behind->position().step);
 
-  for (; behind != nullptr && stop_request() == 0; behind = last_learner(learners)) {
+  for (; behind != nullptr && stop_request() == 0; behind = learners.last()) {
     const Position from = behind->position();
     const bool whole = run_epoch(stream, learners, from, progress,
                                  "epoch " + std::to_string(from.epoch + 1) + "/" + std::to_string(epochs));
     progress.clear();
-    for (Learner* learner : learners) {
-      if (learner->finished() || learner->position().epoch != from.epoch) continue;
-      if (learner->position().step == steps) learner->finish_epoch();
-      if (!whole && learner->position().epoch == from.epoch) learner->save_checkpoint();
-    }
+    learners.each(standing_at({from.epoch, steps}), [](Learner& learner) { learner.finish_epoch(); });
+    if (whole) continue;
+    learners.each(
+        [&](const Learner* learner) { return !learner->finished() && learner->position().epoch == from.epoch; },
+        [](Learner& learner) { learner.save_checkpoint(); });
   }
-  return last_learner(learners) == nullptr ? 0 : stop_request();
+  return learners.last() == nullptr ? 0 : stop_request();
 }
 
 }  // namespace ekd

@@ -55,7 +55,7 @@ void Learner::train_step(const Batch& batch) {
     const AutocastGuard autocast(batch.images.device(), setup_.predict.precision);
     logits = setup_.model->forward(batch.images).logits;
   }
-  const LossTerms losses = setup_.objective(batch, logits.to(at::kFloat));
+  const LossTerms losses = setup_.objective.terms(batch, logits.to(at::kFloat));
   const at::Tensor total = losses.total();
   total.backward();
   sgd_.step(rate_at(position_.epoch, position_.step));
@@ -94,8 +94,8 @@ std::optional<Metrics> Learner::evaluate_epoch() {
 void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds) {
   const auto means = sums_.means();
   nlohmann::ordered_json line = {{"epoch", position_.epoch}, {"lr", rate_at(position_.epoch, 0)}};
-  std::string text =
-      fmt::format("epoch {}/{}  lr {:.4g}", position_.epoch + 1, setup_.optim.epochs, rate_at(position_.epoch, 0));
+  std::string text = fmt::format("{}epoch {}/{}  lr {:.4g}", setup_.label, position_.epoch + 1, setup_.optim.epochs,
+                                 rate_at(position_.epoch, 0));
   for (const auto& mean : means) {
     line["train_" + mean.name] = mean.value;
     const bool repeats_loss = means.size() == 2 && mean.name != "loss";

@@ -17,13 +17,14 @@ LossTerms supervised_terms(const Batch& batch, const at::Tensor& logits, double 
 }  // namespace
 
 Objective supervised_objective(double js_weight) {
-  return
-      [js_weight](const Batch& batch, const at::Tensor& logits) { return supervised_terms(batch, logits, js_weight); };
+  return {
+      [js_weight](const Batch& batch, const at::Tensor& logits) { return supervised_terms(batch, logits, js_weight); },
+      {}};
 }
 
 Objective distillation_objective(const DistillConfig& config, double js_weight, std::vector<std::size_t> teachers) {
   const KdRow& kd = kd_registry().at(config.kd);
-  return [config, js_weight, teachers = std::move(teachers), &kd](const Batch& batch, const at::Tensor& logits) {
+  const auto terms = [config, js_weight, teachers, &kd](const Batch& batch, const at::Tensor& logits) {
     LossTerms losses = supervised_terms(batch, logits, js_weight);
     for (auto& term : losses.terms) term.weight *= config.ce_weight;
     std::vector<at::Tensor> teacher_logits;
@@ -32,6 +33,7 @@ Objective distillation_objective(const DistillConfig& config, double js_weight, 
     losses.terms.push_back({"kd", kd.loss(student_logits, teacher_logits, config.temperature), config.kd_weight});
     return losses;
   };
+  return {terms, std::move(teachers)};
 }
 
 }  // namespace ekd

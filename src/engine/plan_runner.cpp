@@ -3,8 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
+#include <exception>
 #include <set>
 #include <thread>
 
@@ -12,53 +11,17 @@
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/engine/evaluation.h"
+#include "ekd/engine/plan_groups.h"
 #include "ekd/engine/plan_rows.h"
+#include "ekd/engine/row_state.h"
 #include "ekd/engine/stored_settings.h"
 #include "ekd/engine/training_run.h"
-#include "ekd/run/metric_log.h"
 #include "ekd/run/run_dir.h"
 
 namespace ekd {
 namespace {
 
 constexpr std::chrono::milliseconds kPoll{500};
-
-// run.json of a row whose last process ended with an error.
-bool has_failed(const std::filesystem::path& folder) {
-  const auto path = folder / "run.json";
-  if (!std::filesystem::exists(path)) return false;
-  const auto bytes = read_file(path);
-  const auto* text = reinterpret_cast<const char*>(bytes.data());
-  const auto record = nlohmann::json::parse(text, text + bytes.size(), nullptr, /*allow_exceptions=*/false);
-  return record.is_object() && record.value("status", "") == "failed";
-}
-
-bool wants_more_epochs(const PlanRow& row) {
-  return row.run != nullptr && row.config.optim.epochs > stored_settings(row.folder, row.run->command).optim.epochs;
-}
-
-RowState state_of(const PlanRow& row) {
-  if (run_is_held(row.folder)) return RowState::kRunning;
-  if (run_state(row.folder) == RunState::kFinished)
-    return wants_more_epochs(row) ? RowState::kPending : RowState::kDone;
-  return has_failed(row.folder) ? RowState::kFailed : RowState::kPending;
-}
-
-RowStatus status_of(const PlanRow& row) {
-  RowStatus status{.name = row.name, .seed = row.seed, .state = state_of(row)};
-  if (row.run == nullptr) return status;
-  status.epochs = row.config.optim.epochs;
-  double seconds = 0;
-  for (const auto& line : read_metrics(row.folder / "metrics.jsonl")) {
-    status.epoch = std::max(status.epoch, line["epoch"].get<std::int64_t>() + 1);
-    seconds += line.value("seconds", 0.0);
-  }
-  const double left = static_cast<double>(status.epochs - status.epoch);
-  status.seconds_left =
-      status.epoch > 0 ? seconds / static_cast<double>(status.epoch) * left : std::numeric_limits<double>::quiet_NaN();
-  if (status.state == RowState::kDone) status.seconds_left = 0;
-  return status;
-}
 
 // The weighted ensemble of the members' saved predictions; `file` is their name in each run's folder.
 nlohmann::ordered_json evaluate_members(const PlanRequest& request, const PlanRow& row, const std::string& file,
@@ -116,76 +79,113 @@ class PlanLoop {
         check_settings_agree(row.config, row.folder, row.run->command);
   }
 
+  // Whether the row still is to be made, and by us.
+  bool open(std::size_t i) const {
+    const RowState state = state_of(rows_[i]);
+    return !failed_.contains(i) && state != RowState::kDone && state != RowState::kRunning;
+  }
+
+  bool needs_done(std::size_t i) const {
+    return std::ranges::all_of(rows_[i].needs,
+                               [&](std::size_t need) { return state_of(rows_[need]) == RowState::kDone; });
+  }
+
   // Whether something was done. `waits` becomes true where a row waits for another process.
   bool try_row(std::size_t i, bool& waits) {
-    if (failed_.contains(i)) return false;
-    const PlanRow& row = rows_[i];
-    const RowState state = state_of(row);
-    if (state == RowState::kDone || state == RowState::kRunning) return false;
-    for (const std::size_t need : row.needs) {
-      if (failed_.contains(need)) {
-        failed_.insert(i);
-        spdlog::warn("{}: left out, it needs {}", row.folder.string(), rows_[need].folder.string());
-        return true;
-      }
-      const RowState needed = state_of(rows_[need]);
-      if (needed == RowState::kRunning) waits = true;
-      if (needed != RowState::kDone) return false;
+    if (!open(i)) return false;
+    for (const std::size_t need : rows_[i].needs) {
+      if (!failed_.contains(need)) continue;
+      failed_.insert(i);
+      spdlog::warn("{}: left out, it needs {}", rows_[i].folder.string(), rows_[need].folder.string());
+      return true;
     }
-    make(i);
+    if (!needs_done(i)) {
+      for (const std::size_t need : rows_[i].needs) waits = waits || state_of(rows_[need]) == RowState::kRunning;
+      return false;
+    }
+    if (rows_[i].run != nullptr) {
+      train(group_of(i));
+    } else {
+      evaluate(i);
+    }
     return true;
   }
 
-  void make(std::size_t i) {
-    const PlanRow& row = rows_[i];
+  // The row and those that are trained together with it.
+  std::vector<std::size_t> group_of(std::size_t i) const {
+    if (alone_.contains(i)) return {i};
+    std::vector<std::size_t> others;
+    for (std::size_t other = 0; other < rows_.size(); ++other)
+      if (!alone_.contains(other) && open(other) && needs_done(other)) others.push_back(other);
+    return training_group(rows_, i, others, static_cast<std::size_t>(request_.group_size));
+  }
+
+  void train(const std::vector<std::size_t>& group) {
+    std::vector<TrainingRequest> requests;
+    for (const std::size_t i : group) {
+      const PlanRow& row = rows_[i];
+      spdlog::info("{}", row.folder.string());
+      requests.push_back({.command = row.run->command,
+                          .config = row.config,
+                          .run_dir = row.folder,
+                          .resume = true,
+                          .progress = request_.progress,
+                          .command_line = request_.command_line});
+    }
+    if (group.size() > 1) spdlog::info("these {} are trained together, on one stream of batches", group.size());
+    const auto on_failure = [&](std::size_t run, const std::exception_ptr& error) {
+      settle(group[run], error, /*shared=*/group.size() > 1);
+    };
+    for (const auto& outcome : run_group(requests, on_failure)) {
+      if (outcome.stopped != 0) outcome_.stopped = outcome.stopped;
+      if (!outcome.result.empty()) ++outcome_.made;
+    }
+    if (internal_error_ != nullptr) std::rethrow_exception(internal_error_);
+  }
+
+  void evaluate(std::size_t i) {
     try {
-      if (row.run != nullptr) {
-        spdlog::info("{}", row.folder.string());
-        const TrainingOutcome outcome = run_training({.command = row.run->command,
-                                                      .config = row.config,
-                                                      .run_dir = row.folder,
-                                                      .resume = true,
-                                                      .progress = request_.progress,
-                                                      .command_line = request_.command_line});
-        outcome_.stopped = outcome.stopped;
-      } else {
-        make_evaluation(request_, row);
-      }
-      if (outcome_.stopped == 0) ++outcome_.made;
-    } catch (const LockedError&) {
-      // Another process was quicker; its row is running now.
-    } catch (const Error& error) {
-      fail(i, static_cast<int>(error.code()), error.what());
+      make_evaluation(request_, rows_[i]);
+      ++outcome_.made;
+    } catch (const Error&) {
+      settle(i, std::current_exception(), /*shared=*/false);
     }
   }
 
-  void fail(std::size_t i, int code, const std::string& message) {
-    spdlog::error("{}", message);
+  // After a row's error. `shared`: it was trained together with others.
+  void settle(std::size_t i, const std::exception_ptr& error, bool shared) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const LockedError&) {
+      // Another process was quicker; its row is running now.
+    } catch (const MemoryError& thrown) {
+      if (!shared) return fail(i, thrown);
+      spdlog::warn("{}: {}; it is trained alone later", rows_[i].folder.string(), thrown.what());
+      alone_.insert(i);
+    } catch (const Error& thrown) {
+      fail(i, thrown);
+    } catch (...) {
+      internal_error_ = error;
+    }
+  }
+
+  void fail(std::size_t i, const Error& error) {
+    if (last_error_ != error.what()) spdlog::error("{}", error.what());  // one line for what ends all of a group
+    last_error_ = error.what();
     failed_.insert(i);
-    if (outcome_.exit_code == 0) outcome_.exit_code = code;
+    if (outcome_.exit_code == 0) outcome_.exit_code = static_cast<int>(error.code());
   }
 
   const PlanRequest& request_;
   std::vector<PlanRow> rows_;
   std::set<std::size_t> failed_;  // in this call, or left out because of such a row
+  std::set<std::size_t> alone_;   // found no room beside others
+  std::string last_error_;
+  std::exception_ptr internal_error_;  // ends the program, but not before the rest of its group is saved
   PlanOutcome outcome_;
 };
 
 }  // namespace
-
-std::string row_state_name(RowState state) {
-  switch (state) {
-    case RowState::kPending:
-      return "pending";
-    case RowState::kRunning:
-      return "running";
-    case RowState::kDone:
-      return "done";
-    case RowState::kFailed:
-      return "failed";
-  }
-  return {};
-}
 
 std::vector<RowStatus> plan_status(const PlanRequest& request) {
   std::vector<RowStatus> statuses;

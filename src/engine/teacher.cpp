@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -24,23 +25,30 @@ std::string default_name(const ModelSource& source) {
   return folder.filename().string();
 }
 
+Teacher load_teacher(const ModelSource& source, std::int64_t classes, at::Device device) {
+  LoadedModel loaded = load_model(source);
+  const std::int64_t own_classes = loaded.model->spec().classes;
+  if (own_classes != classes) {
+    throw WeightsError(source.file.string() + ": this teacher tells " + std::to_string(own_classes) +
+                       " classes apart, the data has " + std::to_string(classes));
+  }
+  loaded.model->to(device);
+  for (auto& parameter : loaded.model->parameters()) parameter.tensor.requires_grad_(false);
+  return {"", source.text, loaded.sha256, std::move(loaded.model)};
+}
+
 }  // namespace
 
-std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::int64_t classes, at::Device device) {
+std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::int64_t classes, at::Device device,
+                                   const std::vector<Teacher>& loaded) {
   std::vector<Teacher> teachers;
   std::set<std::string> names;
   for (const auto& text : texts) {
     const auto [name, path] = split_name(text);
+    const auto known = std::ranges::find(loaded, path, &Teacher::path);
     const ModelSource source = resolve_model_source(path);
-    LoadedModel loaded = load_model(source);
-    const std::int64_t own_classes = loaded.model->spec().classes;
-    if (own_classes != classes) {
-      throw WeightsError(source.file.string() + ": this teacher tells " + std::to_string(own_classes) +
-                         " classes apart, the data has " + std::to_string(classes));
-    }
-    loaded.model->to(device);
-    for (auto& parameter : loaded.model->parameters()) parameter.tensor.requires_grad_(false);
-    Teacher teacher{name.empty() ? default_name(source) : name, path, loaded.sha256, std::move(loaded.model)};
+    Teacher teacher = known != loaded.end() ? *known : load_teacher(source, classes, device);
+    teacher.name = name.empty() ? default_name(source) : name;
     if (!names.insert(teacher.name).second) {
       throw UsageError("two teachers are named '" + teacher.name + "'; name them apart: --teacher NAME=" + path);
     }

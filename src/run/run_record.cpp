@@ -23,7 +23,9 @@ std::string utc_now() {
   return text;
 }
 
-nlohmann::json read_old(const std::filesystem::path& path) {
+}  // namespace
+
+nlohmann::json read_run_record(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) return nlohmann::json::object();
   const auto bytes = read_file(path);
   const auto* text = reinterpret_cast<const char*>(bytes.data());
@@ -31,10 +33,8 @@ nlohmann::json read_old(const std::filesystem::path& path) {
   return old.is_object() ? old : nlohmann::json::object();
 }
 
-}  // namespace
-
 RunRecord::RunRecord(std::filesystem::path path, const Provenance& provenance) : path_(std::move(path)) {
-  const nlohmann::json old = read_old(path_);
+  const nlohmann::json old = read_run_record(path_);
   record_ = {{"command", provenance.command},
              {"command_line", provenance.command_line},
              {"status", "running"},
@@ -47,6 +47,7 @@ RunRecord::RunRecord(std::filesystem::path path, const Provenance& provenance) :
              {"pid", getpid()},
              {"dataset_sha256", provenance.dataset_sha256},
              {"teachers", provenance.teachers},
+             {"group", provenance.group},
              {"started", old.value("started", utc_now())},
              {"resumed", old.empty() ? 0 : old.value("resumed", 0) + 1},
              {"updated", utc_now()}};

@@ -61,7 +61,8 @@ class Training {
     while (learner_->position() < end) {
       const Position here = learner_->position();
       stream_->begin_epoch(here.epoch);
-      learner_->train_step(stream_->batch(here.step));
+      const auto& teachers = learner_->setup().objective.teachers;
+      learner_->train_step(stream_->batch(here.step, {teachers.begin(), teachers.end()}));
       if (learner_->position().step == stream_->steps_per_epoch()) learner_->finish_epoch();
     }
   }

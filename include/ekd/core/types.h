@@ -40,7 +40,7 @@ struct Batch {
   at::Tensor targets;  // float32 [B, classes]; rows sum to 1
   at::Tensor labels;   // int64 [B]; what the images showed before mixing
   std::int64_t views = 1;
-  std::vector<at::Tensor> teacher_logits;  // one float32 [B, classes] per teacher, of the first B images
+  std::vector<at::Tensor> teacher_logits;  // float32 [B, classes] per teacher, of the first B images; or undefined
 
   std::int64_t size() const { return labels.size(0); }
 };

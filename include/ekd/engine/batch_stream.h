@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "ekd/augment/augmentation.h"
@@ -23,8 +24,9 @@ class BatchStream {
   // Fixes the order and the draws of an epoch, whatever was asked for before.
   void begin_epoch(std::int64_t epoch);
 
-  // The batch of 0-based `step` of that epoch: a function of (seed, epoch, step).
-  Batch batch(std::int64_t step) const;
+  // The batch of 0-based `step` of that epoch: a function of (seed, epoch, step). Of the teachers only those of these
+  // indices are asked; the others' logits stay undefined.
+  Batch batch(std::int64_t step, const std::set<std::size_t>& teachers = {}) const;
 
   const std::vector<Teacher>& teachers() const { return teachers_; }
 

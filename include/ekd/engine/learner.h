@@ -35,6 +35,7 @@ struct LearnerSetup {
   PredictOptions predict;  // its precision is also the training's
   WatchedSplit watched;
   RunIdentity identity;
+  std::string label;  // before each epoch's line in the log: whose it is where several train together
 };
 
 class Learner {

@@ -10,8 +10,11 @@
 
 namespace ekd {
 
-// logits float32 [views * B, classes].
-using Objective = std::function<LossTerms(const Batch& batch, const at::Tensor& logits)>;
+struct Objective {
+  // logits float32 [views * B, classes].
+  std::function<LossTerms(const Batch& batch, const at::Tensor& logits)> terms;
+  std::vector<std::size_t> teachers;  // indices into Batch::teacher_logits of those it looks at
+};
 
 // Cross-entropy "ce" of the first B logits against the targets; where the batch has several views also their
 // Jensen-Shannon divergence "js" with weight js_weight.

@@ -18,6 +18,7 @@ struct PlanRequest {
   std::vector<std::pair<std::string, std::string>> overrides;  // key and text, over every run's own settings
   std::vector<std::string> only;                               // rows to make, with what they need; empty: all
   std::int64_t share = 0, shares = 1;  // makes every shares-th row, from the share-th on, and what these need
+  std::int64_t group_size = 16;        // most students that are trained together
   ProgressStyle progress = ProgressStyle::kNone;
   std::vector<std::string> command_line;
 };
@@ -44,9 +45,9 @@ struct PlanOutcome {
   int exit_code = 0;  // of the first row that failed
 };
 
-// Makes what is pending, one row at a time; a row that another process holds is left to it, and waited for only where a
-// row of ours needs it. A row that fails stops those that need it and no other. Throws UsageError for settings that do
-// not fit, before anything is run.
+// Makes what is pending, one row or group of rows (plan_groups.h) at a time; a row that another process holds is left
+// to it, and waited for only where a row of ours needs it. A row that fails stops those that need it and no other.
+// Throws UsageError for settings that do not fit, before anything is run.
 PlanOutcome run_plan(const PlanRequest& request);
 
 }  // namespace ekd

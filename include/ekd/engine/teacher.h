@@ -19,8 +19,10 @@ struct Teacher {
 };
 
 // Loads what distill.teachers names onto `device`, in evaluation mode, without gradients. Throws WeightsError, also
-// where a teacher has other classes than the data, and UsageError where two share a name.
-std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::int64_t classes, at::Device device);
+// where a teacher has other classes than the data, and UsageError where two share a name. A path that one of `loaded`
+// has is not loaded again: both hold the same network.
+std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::int64_t classes, at::Device device,
+                                   const std::vector<Teacher>& loaded = {});
 
 // float32 [B, classes] of float images [B, C, H, W]; no gradient is recorded.
 at::Tensor teacher_logits(const Teacher& teacher, const at::Tensor& images, Precision precision);

@@ -15,6 +15,7 @@ struct Provenance {
   std::string precision;  // as resolved: "bf16"
   std::string dataset_sha256;
   nlohmann::json teachers = nlohmann::json::array();  // [{"name", "path", "sha256"}]
+  std::vector<std::string> group;                     // names of the runs that shared its batches; empty: alone
 };
 
 class RunRecord {
@@ -30,5 +31,8 @@ class RunRecord {
   std::filesystem::path path_;
   nlohmann::ordered_json record_;
 };
+
+// What a run.json says; an empty object where it is missing or damaged. Throws IoError.
+nlohmann::json read_run_record(const std::filesystem::path& path);
 
 }  // namespace ekd

@@ -56,7 +56,7 @@ done
 # With ten classes the distillation term's gradient is ten times the paper's: a higher rate diverges.
 say "student, distilled from both"
 "$ekd" distill --teacher "$out/teacher-cutmix" --teacher "$out/teacher-mixup" --kd add-loss --temperature 4 \
-  "${common[@]}" --epochs 6 --batch-size 16 --lr 0.003 --run-dir "$out/student"
+  "${common[@]}" --epochs 5 --batch-size 16 --lr 0.003 --run-dir "$out/student"
 
 say "evaluating"
 evaluate() {

@@ -1,4 +1,4 @@
-#include "bn_relu_function.h"
+#include "ekd/models/bn_relu_function.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/batch_norm.h>

@@ -1,4 +1,4 @@
-#include "conv_function.h"
+#include "ekd/models/conv_function.h"
 
 #include <ATen/ops/conv2d.h>
 #include <torch/csrc/autograd/custom_function.h>

@@ -1,4 +1,4 @@
-#include "folded_conv.h"
+#include "ekd/models/folded_conv.h"
 
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>

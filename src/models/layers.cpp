@@ -5,9 +5,9 @@
 #include <array>
 #include <cmath>
 
-#include "bn_relu_function.h"
-#include "conv_function.h"
-#include "folded_conv.h"
+#include "ekd/models/bn_relu_function.h"
+#include "ekd/models/conv_function.h"
+#include "ekd/models/folded_conv.h"
 
 namespace ekd {
 namespace {

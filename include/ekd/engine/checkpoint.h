@@ -44,9 +44,9 @@ struct Checkpoint {
 
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);
 
-// Checks the whole file against `checkpoint`'s identity and live tensors and against the training's `end` (epochs, steps
-// per epoch), then fills in everything else and copies into the live tensors. Throws WeightsError (damaged or foreign) and
-// UsageError (another configuration, data or teachers).
+// Checks the whole file against `checkpoint`'s identity and live tensors and against the training's `end` (epochs,
+// steps per epoch), then fills in everything else and copies into the live tensors. Throws WeightsError (damaged or
+// foreign) and UsageError (another configuration, data or teachers).
 void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint, Position end);
 
 }  // namespace ekd

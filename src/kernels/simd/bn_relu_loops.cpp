@@ -2,8 +2,8 @@
 
 #include <type_traits>
 
-#include "isa_table.h"
-#include "pair.h"
+#include "ekd/kernels/isa_table.h"
+#include "ekd/kernels/simd_pair.h"
 
 namespace ekd {
 namespace {

@@ -1,7 +1,7 @@
 #include "ekd/kernels/depthwise_loops.h"
 
-#include "isa_table.h"
-#include "pair.h"
+#include "ekd/kernels/isa_table.h"
+#include "ekd/kernels/simd_pair.h"
 
 namespace ekd {
 namespace {

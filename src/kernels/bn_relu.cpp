@@ -15,7 +15,7 @@
 namespace ekd {
 namespace {
 
-constexpr std::int64_t kBlock = 32'768;  // numbers in a block: a part of the second-level cache
+constexpr std::int64_t kBlock = 16'384;  // numbers in a block: few enough to share small tensors out evenly
 
 template <class T>
 const BnReluLoops<T>& bn_relu_loops() {

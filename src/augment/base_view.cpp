@@ -11,7 +11,9 @@
 namespace ekd {
 namespace {
 
-enum Column : std::uint32_t { kTop = 0, kLeft = 1, kFlip = 2, kAngle = 3 };
+struct ViewColumn {
+  enum : std::uint32_t { kTop = 0, kLeft = 1, kFlip = 2, kAngle = 3 };
+};
 
 }  // namespace
 
@@ -32,10 +34,10 @@ at::Tensor draw_base_views(std::uint32_t seed, RandomStream stream, std::uint32_
   at::parallel_for(0, count, kRowsPerChunk, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const RowDraws draws(random, epoch, static_cast<std::uint32_t>(row));
-      const std::int64_t top = draws.below(2 * padding + 1, kTop) - padding;
-      const std::int64_t left = draws.below(2 * padding + 1, kLeft) - padding;
-      const double degrees = (2 * draws.uniform(kAngle) - 1) * config.rotation;
-      view[row] = view_params(degrees, top, left, draws.chance(config.flip, kFlip), size);
+      const std::int64_t top = draws.below(2 * padding + 1, ViewColumn::kTop) - padding;
+      const std::int64_t left = draws.below(2 * padding + 1, ViewColumn::kLeft) - padding;
+      const double degrees = (2 * draws.uniform(ViewColumn::kAngle) - 1) * config.rotation;
+      view[row] = view_params(degrees, top, left, draws.chance(config.flip, ViewColumn::kFlip), size);
     }
   });
   return views;

@@ -13,15 +13,18 @@
 namespace ekd {
 namespace {
 
-enum Column : std::uint32_t { kFactor = 0, kCentreX = 6, kCentreY = 7, kPartnerRow = 8, kPartnerPlace = 16 };
+struct CutmixColumn {
+  enum : std::uint32_t { kFactor = 0, kCentreX = 6, kCentreY = 7, kPartnerRow = 8, kPartnerPlace = 16 };
+};
 
 CutmixTable empty_table(std::int64_t boxes, std::int64_t partners) {
   return {{at::empty({boxes, kBoxWords}, at::kInt), at::empty({boxes}, at::kFloat)}, at::empty({partners}, at::kLong)};
 }
 
 void draw_box(const RowDraws& draws, ImageSize size, double alpha, const CutmixDraws& table, std::int64_t row) {
-  const double factor = beta_variate(draws, kFactor, alpha);
-  const Box box = cutmix_box(factor, draws.below(size.width, kCentreX), draws.below(size.height, kCentreY), size);
+  const double factor = beta_variate(draws, CutmixColumn::kFactor, alpha);
+  const Box box = cutmix_box(factor, draws.below(size.width, CutmixColumn::kCentreX),
+                             draws.below(size.height, CutmixColumn::kCentreY), size);
   reinterpret_cast<Box*>(table.boxes.mutable_data_ptr<std::int32_t>())[row] = box;
   table.weight.mutable_data_ptr<float>()[row] = static_cast<float>(cutmix_weight(box, size));
 }
@@ -109,7 +112,7 @@ CutmixTable draw_cutmix(std::uint32_t seed, std::uint32_t epoch, std::int64_t co
     for (std::int64_t row = begin; row < end; ++row) {
       const RowDraws draws(random, epoch, static_cast<std::uint32_t>(row));
       draw_box(draws, size, alpha, table.draws, row);
-      partner[row] = draws.below(count, kPartnerRow);
+      partner[row] = draws.below(count, CutmixColumn::kPartnerRow);
     }
   });
   return table;
@@ -120,7 +123,7 @@ CutmixTable draw_cutmix_batch(std::uint32_t seed, std::uint32_t epoch, std::int6
   const RowDraws draws(CountedRandom(seed, RandomStream::kCutmix), epoch, static_cast<std::uint32_t>(batch_index));
   const CutmixTable table = empty_table(1, batch);
   draw_box(draws, size, alpha, table.draws, 0);
-  permutation(draws, kPartnerPlace, batch, table.partner.mutable_data_ptr<std::int64_t>());
+  permutation(draws, CutmixColumn::kPartnerPlace, batch, table.partner.mutable_data_ptr<std::int64_t>());
   return table;
 }
 

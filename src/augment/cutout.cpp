@@ -10,7 +10,9 @@
 namespace ekd {
 namespace {
 
-enum Column : std::uint32_t { kCentreX = 0, kCentreY = 1 };
+struct CutoutColumn {
+  enum : std::uint32_t { kCentreX = 0, kCentreY = 1 };
+};
 
 class Cutout final : public Augmentation {
  public:
@@ -48,7 +50,8 @@ CutoutDraws draw_cutout(std::uint32_t seed, std::uint32_t epoch, std::int64_t co
   auto* boxes = reinterpret_cast<Box*>(drawn.boxes.mutable_data_ptr<std::int32_t>());
   for (std::int64_t row = 0; row < count; ++row) {
     const RowDraws draws(random, epoch, static_cast<std::uint32_t>(row));
-    boxes[row] = cutout_box(side, draws.below(size.width, kCentreX), draws.below(size.height, kCentreY), size);
+    boxes[row] = cutout_box(side, draws.below(size.width, CutoutColumn::kCentreX),
+                            draws.below(size.height, CutoutColumn::kCentreY), size);
   }
   return drawn;
 }

@@ -11,7 +11,9 @@
 namespace ekd {
 namespace {
 
-enum Column : std::uint32_t { kFactor = 0, kPartner = 16 };
+struct MixupColumn {
+  enum : std::uint32_t { kFactor = 0, kPartner = 16 };
+};
 
 class Mixup final : public Augmentation {
  public:
@@ -59,8 +61,8 @@ MixupDraws draw_mixup(std::uint32_t seed, std::uint32_t epoch, std::int64_t batc
                       double alpha) {
   const RowDraws draws(CountedRandom(seed, RandomStream::kMixup), epoch, static_cast<std::uint32_t>(batch_index));
   const at::Tensor partner = at::empty({size}, at::kLong);
-  permutation(draws, kPartner, size, partner.mutable_data_ptr<std::int64_t>());
-  return {at::full({}, beta_variate(draws, kFactor, alpha), at::kFloat), partner};
+  permutation(draws, MixupColumn::kPartner, size, partner.mutable_data_ptr<std::int64_t>());
+  return {at::full({}, beta_variate(draws, MixupColumn::kFactor, alpha), at::kFloat), partner};
 }
 
 std::unique_ptr<Augmentation> make_mixup(const AugmentationContext& context) {

@@ -15,10 +15,10 @@
 namespace ekd {
 namespace {
 
-constexpr std::int64_t kBlock = 32'768;  // numbers in a block: a part of the second-level cache
+constexpr std::int64_t kBlock = 16'384;  // numbers in a block: few enough to share small tensors out evenly
 
 template <class T>
-const BnReluLoops<T>& loops() {
+const BnReluLoops<T>& bn_relu_loops() {
   return loops_for<T>(EKD_CPU_TABLE(kBnRelu));
 }
 
@@ -80,8 +80,8 @@ class ChannelSums {
 };
 
 // scale and shift of normalisation by `mean` and `invstd`.
-struct Affine {
-  Affine(const Blocks& blocks, const BnParameters& parameters, const float* mean, const float* invstd) {
+struct ChannelAffine {
+  ChannelAffine(const Blocks& blocks, const BnParameters& parameters, const float* mean, const float* invstd) {
     const float *weight = parameters.weight.const_data_ptr<float>(), *bias = parameters.bias.const_data_ptr<float>();
     const auto of = [&](std::int64_t c) { return channel_affine(weight[c], bias[c], mean[c], invstd[c]); };
     scale = blocks.row([&](std::int64_t c) { return of(c).scale; });
@@ -99,7 +99,7 @@ BnSaved batch_statistics(const at::Tensor& x, const Blocks& blocks, double eps, 
   const auto origin = blocks.row([&](std::int64_t c) { return data[c]; });
   ChannelSums sums(blocks);
   blocks.each(false, [&](std::int64_t block, std::int64_t offset, BnReluSpan span) {
-    loops<T>().moments(data + offset, span, origin.data(), sums.first(block), sums.second(block));
+    bn_relu_loops<T>().moments(data + offset, span, origin.data(), sums.first(block), sums.second(block));
   });
   const auto sum = sums.totals(0), square = sums.totals(1);
   const BnSaved saved{at::empty({blocks.channels}, at::kFloat), at::empty({blocks.channels}, at::kFloat)};
@@ -117,13 +117,14 @@ BnSaved batch_statistics(const at::Tensor& x, const Blocks& blocks, double eps, 
 }
 
 template <class T>
-at::Tensor normalise(const at::Tensor& x, const at::Tensor& residual, const Blocks& blocks, const Affine& affine) {
+at::Tensor normalise(const at::Tensor& x, const at::Tensor& residual, const Blocks& blocks,
+                     const ChannelAffine& affine) {
   const at::Tensor y = at::empty_like(x);
   const T* data = x.const_data_ptr<T>();
   const T* added = residual.defined() ? residual.const_data_ptr<T>() : nullptr;
   T* out = y.mutable_data_ptr<T>();
   blocks.each(true, [&](std::int64_t, std::int64_t offset, BnReluSpan span) {
-    loops<T>().forward(data + offset, added ? added + offset : nullptr, span, affine.view(), out + offset);
+    bn_relu_loops<T>().forward(data + offset, added ? added + offset : nullptr, span, affine.view(), out + offset);
   });
   return y;
 }
@@ -133,7 +134,8 @@ BnReluForward forward(const at::Tensor& x, const at::Tensor& residual, const BnP
                       const BnRunning& running) {
   const Blocks blocks(x);
   const BnSaved saved = batch_statistics<T>(x, blocks, parameters.eps, running);
-  const Affine affine(blocks, parameters, saved.mean.const_data_ptr<float>(), saved.invstd.const_data_ptr<float>());
+  const ChannelAffine affine(blocks, parameters, saved.mean.const_data_ptr<float>(),
+                             saved.invstd.const_data_ptr<float>());
   return {normalise<T>(x, residual, blocks, affine), saved};
 }
 
@@ -142,7 +144,7 @@ BnReluGradients backward(const at::Tensor& grad, const at::Tensor& x, const at::
                          const BnParameters& parameters, const BnSaved& saved) {
   const Blocks blocks(x);
   const auto *mean = saved.mean.const_data_ptr<float>(), *invstd = saved.invstd.const_data_ptr<float>();
-  const Affine affine(blocks, parameters, mean, invstd);
+  const ChannelAffine affine(blocks, parameters, mean, invstd);
   const bool residual = y.defined();
   BnReluGradients gradients{.x = at::empty_like(x),
                             .residual = residual ? at::empty_like(x) : at::Tensor(),
@@ -155,9 +157,9 @@ BnReluGradients backward(const at::Tensor& grad, const at::Tensor& x, const at::
   const auto origin = blocks.row([&](std::int64_t c) { return mean[c]; });
   ChannelSums sums(blocks);
   blocks.each(false, [&](std::int64_t block, std::int64_t offset, BnReluSpan span) {
-    loops<T>().backward_sums(upper + offset, data + offset, residual ? result + offset : nullptr, span, affine.view(),
-                             origin.data(), residual ? masked + offset : nullptr, sums.first(block),
-                             sums.second(block));
+    bn_relu_loops<T>().backward_sums(upper + offset, data + offset, residual ? result + offset : nullptr, span,
+                                     affine.view(), origin.data(), residual ? masked + offset : nullptr,
+                                     sums.first(block), sums.second(block));
   });
 
   const auto sum = sums.totals(0), product = sums.totals(1);
@@ -176,8 +178,8 @@ BnReluGradients backward(const at::Tensor& grad, const at::Tensor& x, const at::
   const BnReluInputGradient gradient{affine.scale.data(), x_row.data(), constant_row.data()};
   T* out = gradients.x.mutable_data_ptr<T>();
   blocks.each(true, [&](std::int64_t, std::int64_t offset, BnReluSpan span) {
-    loops<T>().backward_input((residual ? masked : upper) + offset, residual, data + offset, span, affine.view(),
-                              gradient, out + offset);
+    bn_relu_loops<T>().backward_input((residual ? masked : upper) + offset, residual, data + offset, span,
+                                      affine.view(), gradient, out + offset);
   });
   return gradients;
 }
@@ -194,7 +196,7 @@ at::Tensor bn_relu_inference_on_cpu(const at::Tensor& x, const at::Tensor& resid
                                     const BnRunning& running) {
   const at::Tensor invstd = running.var.add(parameters.eps).rsqrt();
   const Blocks blocks(x);
-  const Affine affine(blocks, parameters, running.mean.const_data_ptr<float>(), invstd.const_data_ptr<float>());
+  const ChannelAffine affine(blocks, parameters, running.mean.const_data_ptr<float>(), invstd.const_data_ptr<float>());
   return x.scalar_type() == at::kFloat ? normalise<float>(x, residual, blocks, affine)
                                        : normalise<c10::BFloat16>(x, residual, blocks, affine);
 }

@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t kImages = 4;  // in a block of the weights' gradient: their padded copies fit the cache
 
 template <class T>
-const DepthwiseLoops<T>& loops() {
+const DepthwiseLoops<T>& depthwise_loops() {
   return loops_for<T>(EKD_CPU_TABLE(kDepthwise));
 }
 
@@ -43,8 +43,9 @@ void convolve(const at::Tensor& in, std::int64_t step, const std::vector<float>&
   at::parallel_for(0, in.size(0), 1, [&](std::int64_t begin, std::int64_t end) {
     std::vector<float> padded(shape.padded_size());
     for (std::int64_t n = begin; n < end; ++n) {
-      loops<T>().pad(source + n * height * width * channels, height, width, channels, step, padded.data());
-      loops<T>().correlate(padded.data(), shape, taps.data(), target + n * shape.height * shape.width * channels);
+      depthwise_loops<T>().pad(source + n * height * width * channels, height, width, channels, step, padded.data());
+      depthwise_loops<T>().correlate(padded.data(), shape, taps.data(),
+                                     target + n * shape.height * shape.width * channels);
     }
   });
 }
@@ -61,10 +62,10 @@ at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, const at
     for (std::int64_t block = begin; block < end; ++block) {
       const std::int64_t first = block * kImages, count = std::min(kImages, images - first);
       for (std::int64_t n = 0; n < count; ++n)
-        loops<T>().pad(source + (first + n) * pixels * channels, x.size(2), x.size(3), channels, /*step=*/1,
-                       padded.data() + n * shape.padded_size());
-      loops<T>().tap_gradient(padded.data(), upper + first * shape.height * shape.width * channels, count, shape,
-                              parts.data() + block * values);
+        depthwise_loops<T>().pad(source + (first + n) * pixels * channels, x.size(2), x.size(3), channels, /*step=*/1,
+                                 padded.data() + n * shape.padded_size());
+      depthwise_loops<T>().tap_gradient(padded.data(), upper + first * shape.height * shape.width * channels, count,
+                                        shape, parts.data() + block * values);
     }
   });
   at::Tensor result = at::empty(weight.sizes(), weight.options());

@@ -15,6 +15,7 @@ namespace ekd {
 #ifdef EKD_X86_KERNELS
 namespace {
 
+constexpr std::int64_t kRowGrain = 60;       // fewest rows for a thread
 constexpr std::int64_t kRowBlock = 240;      // a multiple of every tile's height
 constexpr std::int64_t kGradientRows = 512;  // at least, in a part of the weights' gradient
 constexpr std::int64_t kGradientParts = 16;  // at most
@@ -35,13 +36,12 @@ MatrixView<Bf16Bits> group_of_result(const at::Tensor& x, std::int64_t channels,
   return {static_cast<Bf16Bits*>(x.mutable_data_ptr()) + group * channels, x.size(1)};
 }
 
-// y's group g = x's group g · factors[g].
+// y's group g = x's group g · factors[g]. Rows do not see each other, so threads may divide them anywhere.
 void multiply_groups(const at::Tensor& x, const std::vector<PackedMatrix>& factors, std::int64_t rows,
                      const at::Tensor& y) {
-  const std::int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
-  at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t block = begin; block < end; ++block) {
-      const std::int64_t first = block * kRowBlock, count = std::min(kRowBlock, rows - first);
+  at::parallel_for(0, rows, kRowGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t first = begin; first < end; first += kRowBlock) {
+      const std::int64_t count = std::min(kRowBlock, end - first);
       for (std::size_t g = 0; g < factors.size(); ++g) {
         auto a = group_of(x, factors[g].inner, static_cast<std::int64_t>(g));
         auto c = group_of_result(y, factors[g].columns, static_cast<std::int64_t>(g));

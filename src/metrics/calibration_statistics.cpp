@@ -10,7 +10,7 @@
 namespace ekd {
 namespace {
 
-constexpr std::int64_t kRoundsPerChunk = 16;
+constexpr std::int64_t kCalibrationChunk = 16;
 
 struct BinErrors {
   double ece = 0, oe = 0;
@@ -114,7 +114,7 @@ class Rounds {
   // prepare(round, drawn [N]), then for each member compute(answers, drawn, scratch [N], its errors in that round).
   template <class Prepare, class Compute>
   void run(Prepare prepare, Compute compute) {
-    at::parallel_for(0, rounds_, kRoundsPerChunk, [&](std::int64_t begin, std::int64_t end) {
+    at::parallel_for(0, rounds_, kCalibrationChunk, [&](std::int64_t begin, std::int64_t end) {
       std::vector<std::uint32_t> drawn(images_), scratch(images_);
       for (std::int64_t round = begin; round < end; ++round) {
         prepare(round, drawn);

@@ -9,7 +9,7 @@
 namespace ekd {
 namespace {
 
-constexpr std::int64_t kRoundsPerChunk = 16;
+constexpr std::int64_t kStatisticsChunk = 16;
 
 double mean_of(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -46,7 +46,7 @@ std::vector<Spread> bootstrap_means(const std::vector<std::vector<double>>& colu
   for (const auto& column : columns)
     TORCH_CHECK(column.size() == n, "columns of ", n, " and ", column.size(), " values");
   std::vector<std::vector<double>> means(columns.size(), std::vector<double>(options.rounds));
-  at::parallel_for(0, options.rounds, kRoundsPerChunk, [&](std::int64_t begin, std::int64_t end) {
+  at::parallel_for(0, options.rounds, kStatisticsChunk, [&](std::int64_t begin, std::int64_t end) {
     std::vector<std::uint32_t> times(n);
     for (std::int64_t round = begin; round < end; ++round) {
       draw_images(round, options, times);

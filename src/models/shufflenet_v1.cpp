@@ -11,7 +11,7 @@ namespace ekd {
 namespace {
 
 constexpr std::int64_t kGroups = 3;
-constexpr std::int64_t kStem = 24;
+constexpr std::int64_t kShuffleStem = 24;
 
 struct ShuffleShape {
   std::int64_t in = 0, out = 0;
@@ -60,7 +60,7 @@ struct ShuffleBlock {
 struct ShuffleStage {
   ShuffleStage(const Scope& scope, std::int64_t in, std::int64_t out, int count) {
     blocks.reserve(count);
-    blocks.emplace_back(scope / "0", ShuffleShape{in, out, /*stride=*/2, in == kStem ? 1 : kGroups});
+    blocks.emplace_back(scope / "0", ShuffleShape{in, out, /*stride=*/2, in == kShuffleStem ? 1 : kGroups});
     for (int i = 1; i < count; ++i) blocks.emplace_back(scope / std::to_string(i), ShuffleShape{out, out});
   }
 
@@ -76,9 +76,9 @@ class ShuffleNet final : public Network {
  public:
   ShuffleNet(const ModelSpec& spec, std::uint64_t seed)
       : Network(spec, seed),
-        conv1(root() / "conv1", {.in = spec.channels, .out = kStem}, ConvStart::kFanInUniform),
-        bn1(root() / "bn1", kStem),
-        layer1(root() / "layer1", kStem, 240, 4),
+        conv1(root() / "conv1", {.in = spec.channels, .out = kShuffleStem}, ConvStart::kFanInUniform),
+        bn1(root() / "bn1", kShuffleStem),
+        layer1(root() / "layer1", kShuffleStem, 240, 4),
         layer2(root() / "layer2", 240, 480, 8),
         layer3(root() / "layer3", 480, 960, 4),
         linear(root() / "linear", 960, spec.classes, BiasStart::kUniform) {}

@@ -12,7 +12,7 @@ namespace {
 constexpr int kDepth = 40;
 constexpr int kWiden = 2;
 constexpr int kBlocks = (kDepth - 4) / 6;  // per stage: three stages of blocks of two convolutions
-constexpr std::int64_t kStem = 16;
+constexpr std::int64_t kWideStem = 16;
 
 // The activation comes before the convolutions; where the width changes, the shortcut branches off behind it.
 struct WideBlock {
@@ -60,8 +60,8 @@ class WideResNet final : public Network {
  public:
   WideResNet(const ModelSpec& spec, std::uint64_t seed)
       : Network(spec, seed),
-        conv1(root() / "conv1", {.in = spec.channels, .out = kStem, .kernel = 3}, ConvStart::kFanOutNormal),
-        block1(root() / "block1", kStem, 16 * kWiden, 1),
+        conv1(root() / "conv1", {.in = spec.channels, .out = kWideStem, .kernel = 3}, ConvStart::kFanOutNormal),
+        block1(root() / "block1", kWideStem, 16 * kWiden, 1),
         block2(root() / "block2", 16 * kWiden, 32 * kWiden, 2),
         block3(root() / "block3", 32 * kWiden, 64 * kWiden, 2),
         bn1(root() / "bn1", 64 * kWiden),

@@ -150,13 +150,13 @@ PackedMatrix pack_matrix(const float* values, std::int64_t inner, std::int64_t c
                          std::int64_t column) {
   PackedMatrix packed{.inner = inner, .columns = columns, .panels = {}};
   packed.panels.resize((columns + kLanes - 1) / kLanes * kLanes * inner);
-  Bf16Bits* out = packed.panels.data();
+  Bf16Bits* panel = packed.panels.data();
   for_panels(columns, [&](std::int64_t first, auto vectors) {
     constexpr std::int64_t kWidth = decltype(vectors)::value * kLanes;
-    for (std::int64_t k = 0; k < inner; k += 2)
-      for (std::int64_t j = 0; j < kWidth; ++j)
-        for (std::int64_t half = 0; half < 2; ++half)
-          *out++ = first + j < columns ? round_to_bf16(values[(k + half) * row + (first + j) * column]) : Bf16Bits{0};
+    for (std::int64_t j = 0; j < std::min(kWidth, columns - first); ++j)
+      for (std::int64_t k = 0; k < inner; ++k)
+        panel[(k / 2 * kWidth + j) * 2 + k % 2] = round_to_bf16(values[k * row + (first + j) * column]);
+    panel += inner * kWidth;
   });
   return packed;
 }

@@ -1,227 +1,47 @@
+// Batch normalisation with ReLU: checks, and the choice of the device.
 #include "ekd/kernels/bn_relu.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
-
-#include <algorithm>
-#include <cmath>
-#include <numeric>
-#include <vector>
-
-#include "ekd/kernels/bn_relu_loops.h"
-#include "ekd/kernels/cpu_table.h"
+#include "ekd/kernels/bn_relu_devices.h"
 
 namespace ekd {
 namespace {
 
-constexpr std::int64_t kBlock = 16'384;  // numbers in a block: few enough to share small tensors out evenly
-
-template <class T>
-const BnReluLoops<T>& bn_relu_loops() {
-  return loops_for<T>(EKD_CPU_TABLE(kBnRelu));
-}
-
-// How a tensor is cut into blocks of whole rows. The cut depends on its shape only.
-struct Blocks {
-  explicit Blocks(const at::Tensor& x)
-      : channels(x.size(1)),
-        count(x.numel()),
-        period(std::lcm(channels, kBnReluColumns)),
-        size(period * std::max<std::int64_t>(1, kBlock / period)) {}
-
-  std::int64_t number() const { return (count + size - 1) / size; }
-  double per_channel() const { return static_cast<double>(count / channels); }
-
-  // Calls work(block, offset, span). Backwards: the last blocks of the pass before are still in the cache.
-  template <class Work>
-  void each(bool backwards, const Work& work) const {
-    at::parallel_for(0, number(), 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t block = backwards ? begin + end - 1 - i : i;
-        work(block, block * size, BnReluSpan{std::min(size, count - block * size), period});
-      }
-    });
-  }
-
-  // One number a channel, repeated over a row.
-  template <class Value>
-  std::vector<float> row(const Value& value) const {
-    std::vector<float> row(period);
-    for (std::int64_t i = 0; i < period; ++i) row[i] = static_cast<float>(value(i % channels));
-    return row;
-  }
-
-  std::int64_t channels, count, period, size;
-};
-
-// Two sums for each channel, gathered block by block.
-class ChannelSums {
- public:
-  explicit ChannelSums(const Blocks& blocks) : blocks_(blocks), rows_(2 * blocks.number() * blocks.period) {}
-
-  float* first(std::int64_t block) { return rows_.data() + 2 * block * blocks_.period; }
-  float* second(std::int64_t block) { return first(block) + blocks_.period; }
-
-  // Totals over all blocks: [0] of the first sum, [1] of the second.
-  std::vector<double> totals(int which) const {
-    std::vector<double> totals(blocks_.channels);
-    for (std::int64_t block = 0; block < blocks_.number(); ++block) {
-      const float* row = rows_.data() + (2 * block + which) * blocks_.period;
-      for (std::int64_t i = 0; i < blocks_.period; i += blocks_.channels)
-        for (std::int64_t c = 0; c < blocks_.channels; ++c) totals[c] += row[i + c];
-    }
-    return totals;
-  }
-
- private:
-  const Blocks& blocks_;
-  std::vector<float> rows_;
-};
-
-// scale and shift of normalisation by `mean` and `invstd`.
-struct ChannelAffine {
-  ChannelAffine(const Blocks& blocks, const BnParameters& parameters, const float* mean, const float* invstd) {
-    const float *weight = parameters.weight.const_data_ptr<float>(), *bias = parameters.bias.const_data_ptr<float>();
-    scale = blocks.row([&](std::int64_t c) { return weight[c] * invstd[c]; });
-    shift = blocks.row([&](std::int64_t c) { return bias[c] - mean[c] * (weight[c] * invstd[c]); });
-  }
-  ScaleShift view() const { return {scale.data(), shift.data()}; }
-
-  std::vector<float> scale, shift;
-};
-
-template <class T>
-BnSaved batch_statistics(const at::Tensor& x, const Blocks& blocks, double eps, const BnRunning& running) {
-  const T* data = x.const_data_ptr<T>();
-  // About the first pixel rather than 0: a mean far from 0 would eat the digits of the variance.
-  const auto origin = blocks.row([&](std::int64_t c) { return data[c]; });
-  ChannelSums sums(blocks);
-  blocks.each(false, [&](std::int64_t block, std::int64_t offset, BnReluSpan span) {
-    bn_relu_loops<T>().moments(data + offset, span, origin.data(), sums.first(block), sums.second(block));
-  });
-  const auto sum = sums.totals(0), square = sums.totals(1);
-  const BnSaved saved{at::empty({blocks.channels}, at::kFloat), at::empty({blocks.channels}, at::kFloat)};
-  auto *mean = saved.mean.mutable_data_ptr<float>(), *invstd = saved.invstd.mutable_data_ptr<float>();
-  auto *running_mean = running.mean.mutable_data_ptr<float>(), *running_var = running.var.mutable_data_ptr<float>();
-  const double n = blocks.per_channel();
-  for (std::int64_t c = 0; c < blocks.channels; ++c) {
-    const double moved = sum[c] / n;
-    const double average = origin[c] + moved, var = std::max(square[c] / n - moved * moved, 0.0);
-    const double unbiased = n > 1 ? var * n / (n - 1) : var;
-    mean[c] = static_cast<float>(average);
-    invstd[c] = static_cast<float>(1 / std::sqrt(var + eps));
-    running_mean[c] = static_cast<float>((1 - running.momentum) * running_mean[c] + running.momentum * average);
-    running_var[c] = static_cast<float>((1 - running.momentum) * running_var[c] + running.momentum * unbiased);
-  }
-  return saved;
-}
-
-template <class T>
-at::Tensor normalise(const at::Tensor& x, const at::Tensor& residual, const Blocks& blocks,
-                     const ChannelAffine& affine) {
-  const at::Tensor y = at::empty_like(x);
-  const T* data = x.const_data_ptr<T>();
-  const T* added = residual.defined() ? residual.const_data_ptr<T>() : nullptr;
-  T* out = y.mutable_data_ptr<T>();
-  blocks.each(true, [&](std::int64_t, std::int64_t offset, BnReluSpan span) {
-    bn_relu_loops<T>().forward(data + offset, added ? added + offset : nullptr, span, affine.view(), out + offset);
-  });
-  return y;
-}
-
-template <class T>
-BnReluForward forward(const at::Tensor& x, const at::Tensor& residual, const BnParameters& parameters,
-                      const BnRunning& running) {
-  const Blocks blocks(x);
-  const BnSaved saved = batch_statistics<T>(x, blocks, parameters.eps, running);
-  const ChannelAffine affine(blocks, parameters, saved.mean.const_data_ptr<float>(),
-                             saved.invstd.const_data_ptr<float>());
-  return {normalise<T>(x, residual, blocks, affine), saved};
-}
-
-template <class T>
-BnReluGradients backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& y,
-                         const BnParameters& parameters, const BnSaved& saved) {
-  const Blocks blocks(x);
-  const auto *mean = saved.mean.const_data_ptr<float>(), *invstd = saved.invstd.const_data_ptr<float>();
-  const ChannelAffine affine(blocks, parameters, mean, invstd);
-  const bool residual = y.defined();
-  BnReluGradients gradients{.x = at::empty_like(x),
-                            .residual = residual ? at::empty_like(x) : at::Tensor(),
-                            .weight = at::empty({blocks.channels}, at::kFloat),
-                            .bias = at::empty({blocks.channels}, at::kFloat)};
-  const T *upper = grad.const_data_ptr<T>(), *data = x.const_data_ptr<T>();
-  const T* result = residual ? y.const_data_ptr<T>() : nullptr;
-  T* masked = residual ? gradients.residual.mutable_data_ptr<T>() : nullptr;
-
-  const auto origin = blocks.row([&](std::int64_t c) { return mean[c]; });
-  ChannelSums sums(blocks);
-  blocks.each(false, [&](std::int64_t block, std::int64_t offset, BnReluSpan span) {
-    bn_relu_loops<T>().backward_sums(upper + offset, data + offset, residual ? result + offset : nullptr, span,
-                                     affine.view(), origin.data(), residual ? masked + offset : nullptr,
-                                     sums.first(block), sums.second(block));
-  });
-
-  const auto sum = sums.totals(0), product = sums.totals(1);
-  auto *weight = gradients.weight.mutable_data_ptr<float>(), *bias = gradients.bias.mutable_data_ptr<float>();
-  const double n = blocks.per_channel();
-  std::vector<double> by_x(blocks.channels), constant(blocks.channels);
-  for (std::int64_t c = 0; c < blocks.channels; ++c) {
-    weight[c] = static_cast<float>(product[c] * invstd[c]);
-    bias[c] = static_cast<float>(sum[c]);
-    by_x[c] = -affine.scale[c] * (double{invstd[c]} * invstd[c]) * product[c] / n;
-    constant[c] = -affine.scale[c] * sum[c] / n - by_x[c] * mean[c];
-  }
-  const auto x_row = blocks.row([&](std::int64_t c) { return by_x[c]; });
-  const auto constant_row = blocks.row([&](std::int64_t c) { return constant[c]; });
-  const BnReluInputGradient gradient{affine.scale.data(), x_row.data(), constant_row.data()};
-  T* out = gradients.x.mutable_data_ptr<T>();
-  blocks.each(true, [&](std::int64_t, std::int64_t offset, BnReluSpan span) {
-    bn_relu_loops<T>().backward_input((residual ? masked : upper) + offset, residual, data + offset, span,
-                                      affine.view(), gradient, out + offset);
-  });
-  return gradients;
-}
-
 void check_like(const at::Tensor& other, const at::Tensor& x, const char* name) {
-  TORCH_CHECK(other.sizes() == x.sizes() && other.scalar_type() == x.scalar_type() && bn_relu_takes(other), name,
-              " is not like x in shape, dtype or layout");
+  TORCH_CHECK(other.sizes() == x.sizes() && other.scalar_type() == x.scalar_type() && other.device() == x.device() &&
+                  bn_relu_takes(other),
+              name, " is not like x in shape, dtype, layout or device");
+}
+
+void check(const at::Tensor& x, const at::Tensor& residual) {
+  TORCH_CHECK(bn_relu_takes(x), "bn_relu: x has no layout for it");
+  if (residual.defined()) check_like(residual, x, "residual");
 }
 
 }  // namespace
 
 bool bn_relu_takes(const at::Tensor& x) {
-  return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.dim() == 4 &&
-         x.numel() > 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+  return (x.is_cpu() || bn_relu_cuda_takes(x)) && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) &&
+         x.dim() == 4 && x.numel() > 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 BnReluForward bn_relu_forward(const at::Tensor& x, const at::Tensor& residual, const BnParameters& parameters,
                               const BnRunning& running) {
-  TORCH_CHECK(bn_relu_takes(x), "bn_relu: x has no layout for it");
-  if (residual.defined()) check_like(residual, x, "residual");
-  return x.scalar_type() == at::kFloat ? forward<float>(x, residual, parameters, running)
-                                       : forward<c10::BFloat16>(x, residual, parameters, running);
+  check(x, residual);
+  return (x.is_cpu() ? bn_relu_forward_on_cpu : bn_relu_forward_on_cuda)(x, residual, parameters, running);
 }
 
 at::Tensor bn_relu_inference(const at::Tensor& x, const at::Tensor& residual, const BnParameters& parameters,
                              const BnRunning& running) {
-  TORCH_CHECK(bn_relu_takes(x), "bn_relu: x has no layout for it");
-  if (residual.defined()) check_like(residual, x, "residual");
-  const at::Tensor invstd = running.var.add(parameters.eps).rsqrt();
-  const Blocks blocks(x);
-  const ChannelAffine affine(blocks, parameters, running.mean.const_data_ptr<float>(), invstd.const_data_ptr<float>());
-  return x.scalar_type() == at::kFloat ? normalise<float>(x, residual, blocks, affine)
-                                       : normalise<c10::BFloat16>(x, residual, blocks, affine);
+  check(x, residual);
+  return (x.is_cpu() ? bn_relu_inference_on_cpu : bn_relu_inference_on_cuda)(x, residual, parameters, running);
 }
 
 BnReluGradients bn_relu_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& y,
                                  const BnParameters& parameters, const BnSaved& saved) {
-  TORCH_CHECK(bn_relu_takes(x), "bn_relu: x has no layout for it");
+  check(x, {});
   check_like(grad, x, "grad");
   if (y.defined()) check_like(y, x, "y");
-  return x.scalar_type() == at::kFloat ? backward<float>(grad, x, y, parameters, saved)
-                                       : backward<c10::BFloat16>(grad, x, y, parameters, saved);
+  return (x.is_cpu() ? bn_relu_backward_on_cpu : bn_relu_backward_on_cuda)(grad, x, y, parameters, saved);
 }
 
 }  // namespace ekd

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -197,6 +198,21 @@ class CliTest(unittest.TestCase):
         for bins, values in expected["calibration"].items():
             for key in CALIBRATION:
                 self.assertLessEqual(abs(now["calibration"][bins][key] - values[key]), tolerance, f"{key} at {bins} bins")
+
+
+class FinishedRunTest(CliTest):
+    """Has `base`, one run of two epochs, and its `predictions`, made by finish_run() for all classes of a file."""
+
+    def copy_of_base(self, name):
+        return shutil.copytree(self.base, self.folder / name)
+
+
+def finish_run():
+    """For setUpModule."""
+    FinishedRunTest.base = module_folder() / "base"
+    run("train-student", *TINY, "--run-dir", FinishedRunTest.base).done()
+    FinishedRunTest.predictions = FinishedRunTest.base.parent / "predictions.safetensors"
+    run("evaluate", FinishedRunTest.base, "--save-predictions", FinishedRunTest.predictions).done()
 
 
 def sha256(path):

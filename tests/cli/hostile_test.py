@@ -10,26 +10,17 @@ import struct
 import unittest
 
 import tensors
-from harness import DATA, GOLDEN, TINY, CliTest, Started, limits, module_folder, run
+from harness import DATA, GOLDEN, FinishedRunTest, Started, finish_run, limits, run
 
 FLIPS = int(os.environ.get("EKD_TEST_FLIPS", "13"))
 SYNTHETIC = ("--dataset", "synthetic", "--test-limit", "16")
 
 
 def setUpModule():
-    """One run of two epochs, and its predictions."""
-    HostileTest.base = module_folder() / "base"
-    run("train-student", *TINY, "--run-dir", HostileTest.base).done()
-    HostileTest.predictions = HostileTest.base.parent / "predictions.safetensors"
-    run("evaluate", HostileTest.base, "--save-predictions", HostileTest.predictions).done()
+    finish_run()
 
 
-class HostileTest(CliTest):
-    def copy_of_base(self, name):
-        return shutil.copytree(self.base, self.folder / name)
-
-
-class DamagedFiles(HostileTest):
+class DamagedFiles(FinishedRunTest):
     def attempts(self):
         """For each kind of file: an intact copy, and the command that reads it."""
         copy = self.copy_of_base(self.id().rsplit(".", 1)[-1])
@@ -115,7 +106,7 @@ class DamagedFiles(HostileTest):
         ended.require(ended.code in (4, 7), "expected exit 4 or 7").fails(ended.code, path)
 
 
-class ForeignFiles(HostileTest):
+class ForeignFiles(FinishedRunTest):
     def test_a_newer_format_is_refused_by_name(self):
         path = self.folder / "newer.safetensors"
         about, (_, stored) = tensors.own(self.predictions), tensors.read(self.predictions)

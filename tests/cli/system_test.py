@@ -4,23 +4,14 @@ import os
 import shutil
 import unittest
 
-from harness import GOLDEN, TINY, CliTest, Started, contents, limits, module_folder, run, sha256
+from harness import GOLDEN, TINY, CliTest, FinishedRunTest, Started, contents, finish_run, limits, run, sha256
 
 
 def setUpModule():
-    """One run of two epochs, and its predictions."""
-    SystemTest.base = module_folder() / "base"
-    run("train-student", *TINY, "--run-dir", SystemTest.base).done()
-    SystemTest.predictions = SystemTest.base.parent / "predictions.safetensors"
-    run("evaluate", SystemTest.base, "--save-predictions", SystemTest.predictions).done()
+    finish_run()
 
 
-class SystemTest(CliTest):
-    def copy_of_base(self, name):
-        return shutil.copytree(self.base, self.folder / name)
-
-
-class FullDisks(SystemTest):
+class FullDisks(FinishedRunTest):
     """A limit on the size of files stands for a disk that is full: the write that passes it fails."""
 
     def test_a_file_in_the_way_stays(self):
@@ -81,7 +72,7 @@ class FullDisks(SystemTest):
             run("evaluate", "--predictions", self.predictions, "--json", stdout=full).fails(8)
 
 
-class Unwritable(SystemTest):
+class Unwritable(FinishedRunTest):
     def test_paths_that_cannot_be(self):
         file = self.folder / "a-file"
         file.write_text("mine")

@@ -26,6 +26,15 @@ class TrainingTest(CliTest):
         return run("train-student", "--run-dir", self.folder / name if name else self.base, "--resume", *arguments)
 
 
+class ReferenceOperations(TrainingTest):
+    def test_own_kernels_can_be_turned_off(self):
+        self.train("plain", "--set", "run.fused=false").done()
+        first, plain = (lines_of(folder / "metrics.jsonl")[0]["train_loss"] for folder in (self.base, self.folder / "plain"))
+        self.assertNotEqual(first, plain)
+        self.assertLess(abs(first - plain) / plain, 0.02)
+        self.train("unknown", "--set", "run.fused=maybe").fails(2, "run.fused")
+
+
 class RunDirectory(TrainingTest):
     def test_files(self):
         self.assertEqual({path.name for path in self.base.iterdir()}, RUN_FILES)

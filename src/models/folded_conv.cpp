@@ -10,29 +10,29 @@
 #include <vector>
 
 #include "ekd/core/device.h"
+#include "ekd/kernels/winograd.h"
+#include "ekd/models/conv_function.h"
 
 namespace ekd {
 namespace {
 
 std::vector<std::int64_t> both(std::int64_t value) { return {value, value}; }
 
-}  // namespace
-
-bool folds_convolutions(const at::Tensor& x) {
-  return fused_kernels() && !at::GradMode::is_enabled() && x.is_cpu() && x.scalar_type() == at::kBFloat16 &&
-         at::globalContext().userEnabledMkldnn() && at::globalContext().hasMKLDNN();
+// oneDNN's condition for bfloat16; it refuses on lesser CPUs.
+bool onednn_takes_bf16() {
+  static const bool has_avx512 = __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
+                                 __builtin_cpu_supports("avx512dq") != 0;
+  return has_avx512 && at::globalContext().userEnabledMkldnn() && at::globalContext().hasMKLDNN();
 }
 
-at::Tensor conv_bn_relu_folded(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride,
-                               const BnParameters& parameters, const BnRunning& running) {
+at::Tensor conv_relu_in_bf16(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride,
+                             const at::Tensor& scale, const at::Tensor& shift) {
   // LibTorch has no C++ function for it, only an operator.
   static const auto convolution = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_convolution_pointwise", "");
-  const at::Tensor scale = parameters.weight * running.var.add(parameters.eps).rsqrt();
-  const at::Tensor bias = (parameters.bias - running.mean * scale).to(at::kBFloat16);
   const at::Tensor scaled = (weight * scale.view({-1, 1, 1, 1})).to(at::kBFloat16);
   std::vector<c10::IValue> stack{x,
                                  scaled.contiguous(at::MemoryFormat::ChannelsLast),
-                                 bias,
+                                 shift.to(at::kBFloat16),
                                  both(weight.size(2) / 2),
                                  both(stride),
                                  both(1),
@@ -42,6 +42,21 @@ at::Tensor conv_bn_relu_folded(const at::Tensor& x, const at::Tensor& weight, st
                                  std::string()};
   convolution.callBoxed(&stack);
   return stack.front().toTensor();
+}
+
+}  // namespace
+
+bool folds_convolution(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t groups) {
+  if (at::GradMode::is_enabled() || !fused_kernels() || !x.is_cpu() || groups != 1) return false;
+  return x.scalar_type() == at::kBFloat16 ? onednn_takes_bf16() : is_winograd(x, weight, stride, groups);
+}
+
+at::Tensor conv_bn_relu_folded(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride,
+                               const BnParameters& parameters, const BnRunning& running) {
+  const at::Tensor scale = parameters.weight * running.var.add(parameters.eps).rsqrt();
+  const at::Tensor shift = parameters.bias - running.mean * scale;
+  return x.scalar_type() == at::kBFloat16 ? conv_relu_in_bf16(x, weight, stride, scale, shift)
+                                          : winograd_relu(x, weight, scale, shift);
 }
 
 }  // namespace ekd

@@ -35,8 +35,12 @@ at::Tensor Conv2d::operator()(const at::Tensor& x) const {
   return convolution(x, weight_, shape_.stride, shape_.groups);
 }
 
+at::Tensor Conv2d::plus(const at::Tensor& residual, const at::Tensor& x) const {
+  return convolution_plus(x, weight_, shape_.stride, shape_.groups, residual);
+}
+
 at::Tensor Conv2d::then(const BatchNorm& bn, const at::Tensor& x, bool training) const {
-  if (!training && shape_.groups == 1 && folds_convolutions(x))
+  if (!training && folds_convolution(x, weight_, shape_.stride, shape_.groups))
     return conv_bn_relu_folded(x, weight_, shape_.stride, bn.parameters(), bn.running());
   return bn.relu((*this)(x), training);
 }

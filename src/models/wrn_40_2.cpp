@@ -29,8 +29,8 @@ struct WideBlock {
 
   at::Tensor operator()(const at::Tensor& x, bool training) const {
     const at::Tensor activated = bn1.relu(x, training);
-    const at::Tensor out = conv2(conv1.then(bn2, activated, training));
-    return out.add_(convShortcut ? (*convShortcut)(activated) : x);
+    const at::Tensor shortcut = convShortcut ? (*convShortcut)(activated) : x;
+    return conv2.plus(shortcut, conv1.then(bn2, activated, training));
   }
 
   BatchNorm bn1;

@@ -9,6 +9,7 @@
 #include "ekd/kernels/bn_relu.h"
 #include "ekd/kernels/depthwise.h"
 #include "ekd/kernels/pointwise.h"
+#include "ekd/kernels/winograd.h"
 
 namespace ekd {
 namespace {
@@ -32,6 +33,9 @@ at::Tensor plain_conv(const at::Tensor& x, const at::Tensor& weight, std::int64_
 
 // What rounding of inputs and results allows: bfloat16 keeps 8 bits.
 double tolerance(at::ScalarType type) { return type == at::kFloat ? 2e-6 : 6e-3; }
+
+// Why a test of kernels for certain CPUs is left out.
+constexpr const char* kNoInstructions = "this CPU, or ATEN_CPU_CAPABILITY, has not the instructions for it";
 
 struct Case {
   std::int64_t images, channels, side;
@@ -150,23 +154,23 @@ void PrintTo(const Grouped& g, std::ostream* os) {
   *os << g.in << " to " << g.out << " in " << g.groups << ", " << g.images << "x" << g.side;
 }
 
-class Pointwise : public testing::TestWithParam<Grouped> {};
+class Pointwise : public testing::TestWithParam<std::tuple<Grouped, at::ScalarType>> {};
 
 TEST_P(Pointwise, ForwardAndGradientsMatchConv2d) {
-  const Grouped size = GetParam();
+  const auto [size, type] = GetParam();
   at::manual_seed(3);
-  const at::Tensor x = noise({size.images, size.in, size.side, size.side}, at::kBFloat16);
+  const at::Tensor x = noise({size.images, size.in, size.side, size.side}, type);
   const at::Tensor weight = at::randn({size.out, size.in / size.groups, 1, 1});
-  if (!pointwise_takes(x, weight, size.groups)) GTEST_SKIP() << "this CPU has no AVX-512 BF16";
-  const at::Tensor x64 = leaf(x), weight64 = leaf(weight.to(at::kBFloat16));
+  if (!pointwise_takes(x, weight, size.groups)) GTEST_SKIP() << kNoInstructions;
+  const at::Tensor x64 = leaf(x), weight64 = leaf(weight.to(type));
   const at::Tensor expected = plain_conv(x64, weight64, 1, 0, size.groups);
   const at::Tensor y = pointwise_forward(x, weight, size.groups);
   ASSERT_EQ(y.sizes(), expected.sizes());
-  EXPECT_LT(difference(y, expected), 4e-3);  // one rounding of the result
-  const at::Tensor grad = noise(y.sizes(), at::kBFloat16);
+  EXPECT_LT(difference(y, expected), tolerance(type));
+  const at::Tensor grad = noise(y.sizes(), type);
   expected.backward(grad.to(at::kDouble));
   const auto gradients = pointwise_backward(grad, x, weight, size.groups, /*wants_x=*/true);
-  EXPECT_LT(difference(gradients.x, x64.grad()), 4e-3);
+  EXPECT_LT(difference(gradients.x, x64.grad()), tolerance(type));
   EXPECT_LT(difference(gradients.weight, weight64.grad()), 1e-5);  // products of bf16 are exact in float32
   EXPECT_FALSE(pointwise_backward(grad, x, weight, size.groups, /*wants_x=*/false).x.defined());
 }
@@ -174,22 +178,109 @@ TEST_P(Pointwise, ForwardAndGradientsMatchConv2d) {
 // The student's shapes, every number of vectors in a panel, rows that fill no tile, an odd number of rows, several
 // parts.
 INSTANTIATE_TEST_SUITE_P(Shapes, Pointwise,
-                         testing::Values(Grouped{24, 54, 1, 3, 7}, Grouped{54, 216, 3, 2, 5},
-                                         Grouped{240, 60, 3, 3, 16}, Grouped{60, 240, 3, 9, 11},
-                                         Grouped{480, 120, 3, 2, 8}, Grouped{240, 960, 3, 5, 4}, Grouped{6, 6, 3, 1, 1},
-                                         Grouped{4, 130, 1, 1, 3}));
+                         testing::Combine(testing::Values(Grouped{24, 54, 1, 3, 7}, Grouped{54, 216, 3, 2, 5},
+                                                          Grouped{240, 60, 3, 3, 16}, Grouped{60, 240, 3, 9, 11},
+                                                          Grouped{480, 120, 3, 2, 8}, Grouped{240, 960, 3, 5, 4},
+                                                          Grouped{6, 6, 3, 1, 1}, Grouped{4, 130, 1, 1, 3}),
+                                          testing::Values(at::kFloat, at::kBFloat16)));
+
+TEST(PointwiseKernel, Float32TakesAnyNumberOfChannels) {
+  const at::Tensor x = noise({2, 7, 3, 3}, at::kFloat), weight = at::randn({5, 7, 1, 1});
+  if (!pointwise_takes(x, weight, 1)) GTEST_SKIP() << kNoInstructions;
+  const at::Tensor expected = plain_conv(leaf(x), leaf(weight), 1, 0, 1);
+  EXPECT_LT(difference(pointwise_forward(x, weight, 1), expected), tolerance(at::kFloat));
+}
 
 TEST(PointwiseKernel, BitsDoNotDependOnThreads) {
-  const at::Tensor x = noise({8, 240, 16, 16}, at::kBFloat16), grad = noise({8, 60, 16, 16}, at::kBFloat16);
-  const at::Tensor weight = at::randn({60, 80, 1, 1});
-  if (!pointwise_takes(x, weight, 3)) GTEST_SKIP() << "this CPU has no AVX-512 BF16";
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const at::Tensor x = noise({8, 240, 16, 16}, type), grad = noise({8, 60, 16, 16}, type);
+    const at::Tensor weight = at::randn({60, 80, 1, 1});
+    if (!pointwise_takes(x, weight, 3)) continue;
+    at::set_num_threads(1);
+    const auto one = pointwise_backward(grad, x, weight, 3, true);
+    at::set_num_threads(2);
+    const auto two = pointwise_backward(grad, x, weight, 3, true);
+    at::set_num_threads(1);
+    EXPECT_TRUE(one.x.equal(two.x));
+    EXPECT_TRUE(one.weight.equal(two.weight));
+  }
+}
+
+struct Square {
+  std::int64_t in, out, images, height, width;
+};
+void PrintTo(const Square& s, std::ostream* os) {
+  *os << s.in << " to " << s.out << ", " << s.images << "x" << s.height << "x" << s.width;
+}
+
+class Winograd : public testing::TestWithParam<Square> {};
+
+// Its transforms add up to nine numbers before they are multiplied: a few roundings more than the direct sum has.
+constexpr double kWinogradTolerance = 4e-6;
+
+TEST_P(Winograd, ForwardAndGradientsMatchConv2d) {
+  const Square size = GetParam();
+  at::manual_seed(5);
+  const at::Tensor x = noise({size.images, size.in, size.height, size.width}, at::kFloat);
+  const at::Tensor weight = noise({size.out, size.in, 3, 3}, at::kFloat);
+  if (!winograd_takes(x, weight)) GTEST_SKIP() << kNoInstructions;
+  const at::Tensor x64 = leaf(x), weight64 = leaf(weight);
+  const at::Tensor expected = plain_conv(x64, weight64, 1, 1, 1);
+  const at::Tensor y = winograd_forward(x, weight);
+  ASSERT_EQ(y.sizes(), expected.sizes());
+  EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
+  EXPECT_LT(difference(y, expected), kWinogradTolerance);
+  const at::Tensor residual = noise(y.sizes(), at::kFloat);
+  EXPECT_TRUE(winograd_forward(x, weight, residual).equal(y + residual));
+  const at::Tensor grad = noise(y.sizes(), at::kFloat);
+  expected.backward(grad.to(at::kDouble));
+  const auto gradients = winograd_backward(grad, x, weight, /*wants_x=*/true);
+  EXPECT_LT(difference(gradients.x, x64.grad()), kWinogradTolerance);
+  EXPECT_LT(difference(gradients.weight, weight64.grad()), kWinogradTolerance);
+  EXPECT_FALSE(winograd_backward(grad, x, weight, /*wants_x=*/false).x.defined());
+}
+
+TEST_P(Winograd, ScaleShiftAndReluMatchTheSeparateOperations) {
+  const Square size = GetParam();
+  at::manual_seed(6);
+  const at::Tensor x = noise({size.images, size.in, size.height, size.width}, at::kFloat);
+  const at::Tensor weight = noise({size.out, size.in, 3, 3}, at::kFloat);
+  if (!winograd_takes(x, weight)) GTEST_SKIP() << kNoInstructions;
+  const at::Tensor scale = at::rand(size.out) + 0.5, shift = at::randn(size.out) * 9;
+  const auto row = [](const at::Tensor& values) { return values.to(at::kDouble).view({1, -1, 1, 1}); };
+  const at::Tensor expected = (plain_conv(leaf(x), leaf(weight), 1, 1, 1) * row(scale) + row(shift)).relu();
+  EXPECT_LT(difference(winograd_relu(x, weight, scale, shift), expected), kWinogradTolerance);
+}
+
+// The teacher's shapes, one tile, rows of tiles that fill no block, several parts of a weight's gradient, weights in
+// another order.
+INSTANTIATE_TEST_SUITE_P(Shapes, Winograd,
+                         testing::Values(Square{16, 32, 2, 32, 32}, Square{32, 16, 1, 4, 32}, Square{64, 64, 5, 16, 16},
+                                         Square{128, 128, 3, 8, 8}, Square{16, 16, 1, 2, 2}, Square{48, 80, 7, 6, 10}));
+
+TEST(WinogradKernel, BitsDoNotDependOnThreadsOrTheWeightsLayout) {
+  const at::Tensor x = noise({9, 32, 16, 16}, at::kFloat), weight = noise({32, 32, 3, 3}, at::kFloat);
+  if (!winograd_takes(x, weight)) GTEST_SKIP() << kNoInstructions;
+  const at::Tensor grad = noise({9, 32, 16, 16}, at::kFloat);
   at::set_num_threads(1);
-  const auto one = pointwise_backward(grad, x, weight, 3, true);
+  const auto one = winograd_backward(grad, x, weight, true);
   at::set_num_threads(2);
-  const auto two = pointwise_backward(grad, x, weight, 3, true);
+  const auto two = winograd_backward(grad, x, weight.contiguous(), true);
   at::set_num_threads(1);
   EXPECT_TRUE(one.x.equal(two.x));
   EXPECT_TRUE(one.weight.equal(two.weight));
+}
+
+TEST(WinogradKernel, NanStaysNanAndOddSizesAreRefused) {
+  at::Tensor x = noise({1, 16, 4, 4}, at::kFloat);
+  const at::Tensor weight = noise({16, 16, 3, 3}, at::kFloat);
+  EXPECT_FALSE(winograd_takes(noise({1, 16, 5, 4}, at::kFloat), weight));
+  EXPECT_FALSE(winograd_takes(noise({1, 8, 4, 4}, at::kFloat), noise({16, 8, 3, 3}, at::kFloat)));
+  EXPECT_FALSE(winograd_takes(noise({1, 16, 4, 4}, at::kBFloat16), weight));
+  EXPECT_FALSE(winograd_takes(at::randn({2, 16, 4, 4}), weight));
+  if (!winograd_takes(x, weight)) GTEST_SKIP() << kNoInstructions;
+  x[0][3][1][1] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(winograd_relu(x, weight, at::ones(16), at::zeros(16)).isnan().any().item<bool>());
 }
 
 }  // namespace

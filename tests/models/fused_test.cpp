@@ -5,12 +5,14 @@
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
 #include "ekd/core/device.h"
+#include "ekd/models/folded_conv.h"
 #include "ekd/models/registry.h"
 
 namespace ekd {
@@ -69,7 +71,11 @@ TEST_P(FusedKernels, EvaluationInBfloat16AgreesWithFp32) {
   // Rounding to 8 bits is what LibTorch's operations suffer from too; folding batch norm must not add to it.
   const double plain = error(false), fused = error(true);
   EXPECT_LT(fused, 1.5 * plain);
-  EXPECT_NE(fused, plain);
+  // Where nothing is folded, both may well compute the same bits.
+  const at::Tensor x = at::zeros({1, 16, 2, 2}, at::kBFloat16), weight = at::zeros({16, 16, 3, 3});
+  if (folds_convolution(x, weight, /*stride=*/1, /*groups=*/1)) {
+    EXPECT_NE(fused, plain);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Networks, FusedKernels,

@@ -1,17 +1,17 @@
-// Grouped 1×1 convolutions in bfloat16 on CPUs with AVX-512 BF16: a matrix product for each group over the tensor as it
-// lies, where LibTorch's backward runs several times off the arithmetic limit.
+// Grouped 1×1 convolutions, in bfloat16 on CPUs with AVX-512 BF16 and in float32 on CPUs with AVX2: a matrix product
+// for each group over the tensor as it lies, where LibTorch's backward runs several times off the arithmetic limit.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 namespace ekd {
 
-// Whether the kernels take x [N, C, H, W] and a weight [out, C / groups, 1, 1]: bfloat16 in channels_last layout, an
-// even number of channels in and out of each group, and a CPU that has the instructions (ATEN_CPU_CAPABILITY can hide
-// them).
+// Whether the kernels take x [N, C, H, W], in channels_last layout, and a weight [out, C / groups, 1, 1]: bfloat16 with
+// an even number of channels in and out of each group on a CPU that has the instructions (ATEN_CPU_CAPABILITY can hide
+// them), float32 where LibTorch's own kernels are AVX2 ones.
 bool pointwise_takes(const at::Tensor& x, const at::Tensor& weight, std::int64_t groups);
 
-// weight: float32, rounded to bfloat16 for the product; sums are float32. Returns [N, out, H, W] like x.
+// weight: float32, rounded to x's numbers for the product; sums are float32. Returns [N, out, H, W] like x.
 at::Tensor pointwise_forward(const at::Tensor& x, const at::Tensor& weight, std::int64_t groups);
 
 struct PointwiseGradients {

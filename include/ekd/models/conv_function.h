@@ -9,4 +9,11 @@ namespace ekd {
 // bfloat16.
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t groups);
 
+// convolution + residual, which has the result's shape.
+at::Tensor convolution_plus(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t groups,
+                            const at::Tensor& residual);
+
+// Whether kernels/winograd.h computes it.
+bool is_winograd(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t groups);
+
 }  // namespace ekd

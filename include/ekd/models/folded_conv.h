@@ -6,8 +6,9 @@
 
 namespace ekd {
 
-// Whether it takes x: bfloat16 on a CPU, with gradients off and LibTorch's oneDNN there.
-bool folds_convolutions(const at::Tensor& x);
+// Whether there is such a kernel, with gradients off on a CPU: of oneDNN for bfloat16, of ekd for float32 that is
+// computed by Winograd's algorithm.
+bool folds_convolution(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t groups);
 
 // max(normalised convolution, 0) by running statistics: the scale goes into the weights, the rest is a bias. weight
 // float32 [out, in, k, k], padded by k / 2.

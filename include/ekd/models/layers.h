@@ -33,7 +33,10 @@ class Conv2d {
 
   at::Tensor operator()(const at::Tensor& x) const;
 
-  // bn.relu of the convolution.
+  // The convolution + residual, which has its shape.
+  at::Tensor plus(const at::Tensor& residual, const at::Tensor& x) const;
+
+  // bn.relu of the convolution; in evaluation one kernel where there is one.
   at::Tensor then(const BatchNorm& bn, const at::Tensor& x, bool training) const;
 
  private:

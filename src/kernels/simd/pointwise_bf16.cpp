@@ -139,6 +139,9 @@ void for_panels(std::int64_t columns, const Work& work) {
   }
 }
 
+// A panel may read a whole vector past the last one that holds columns.
+std::int64_t padded(std::int64_t columns) { return (columns + kLanes - 1) / kLanes * kLanes; }
+
 Bf16Bits round_to_bf16(float value) {  // to nearest, ties to even
   const auto bits = std::bit_cast<std::uint32_t>(value);
   return value != value ? 0x7fc0 : static_cast<Bf16Bits>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
@@ -146,23 +149,20 @@ Bf16Bits round_to_bf16(float value) {  // to nearest, ties to even
 
 }  // namespace
 
-PackedMatrix pack_matrix(const float* values, std::int64_t inner, std::int64_t columns, std::int64_t row,
-                         std::int64_t column) {
-  PackedMatrix packed{.inner = inner, .columns = columns, .panels = {}};
-  packed.panels.resize((columns + kLanes - 1) / kLanes * kLanes * inner);
-  Bf16Bits* panel = packed.panels.data();
+void pack_panels(const float* values, std::int64_t inner, std::int64_t columns, std::int64_t row, std::int64_t column,
+                 Bf16Bits* panels) {
   for_panels(columns, [&](std::int64_t first, auto vectors) {
     constexpr std::int64_t kWidth = decltype(vectors)::value * kLanes;
     for (std::int64_t j = 0; j < std::min(kWidth, columns - first); ++j)
       for (std::int64_t k = 0; k < inner; ++k)
-        panel[(k / 2 * kWidth + j) * 2 + k % 2] = round_to_bf16(values[k * row + (first + j) * column]);
-    panel += inner * kWidth;
+        panels[(k / 2 * kWidth + j) * 2 + k % 2] = round_to_bf16(values[k * row + (first + j) * column]);
+    panels += inner * kWidth;
   });
-  return packed;
 }
 
-void multiply(MatrixView<const Bf16Bits> a, std::int64_t rows, const PackedMatrix& b, MatrixView<Bf16Bits> c) {
-  const Bf16Bits* panel = b.panels.data();
+void multiply(MatrixView<const Bf16Bits> a, std::int64_t rows, const PackedMatrix<Bf16Bits>& b,
+              MatrixView<Bf16Bits> c) {
+  const Bf16Bits* panel = b.panels;
   for_panels(b.columns, [&](std::int64_t first, auto vectors) {
     constexpr int kVectors = decltype(vectors)::value;
     PanelProduct{a, panel, b.inner / 2, b.columns - first, {c.data + first, c.stride}}.template rows<kVectors>(rows);
@@ -170,13 +170,12 @@ void multiply(MatrixView<const Bf16Bits> a, std::int64_t rows, const PackedMatri
   });
 }
 
+std::int64_t transposed_scratch(std::int64_t m, std::int64_t n) { return kPairs * (padded(m) + padded(n)); }
+
 void multiply_transposed(MatrixView<const Bf16Bits> a, std::int64_t m, MatrixView<const Bf16Bits> b, std::int64_t n,
-                         std::int64_t rows, MatrixView<float> c, std::vector<std::uint32_t>& scratch) {
-  // A panel may read a whole vector past the last one that holds columns.
-  const auto padded = [](std::int64_t columns) { return (columns + kLanes - 1) / kLanes * kLanes; };
+                         std::int64_t rows, MatrixView<float> c, std::uint32_t* scratch) {
   const std::int64_t a_width = padded(m), b_width = padded(n);
-  scratch.resize(kPairs * (a_width + b_width));
-  std::uint32_t *a_pairs = scratch.data(), *b_pairs = a_pairs + kPairs * a_width;
+  std::uint32_t *a_pairs = scratch, *b_pairs = a_pairs + kPairs * a_width;
   for (std::int64_t first = 0; first < rows; first += 2 * kPairs) {
     const std::int64_t count = std::min(2 * kPairs, rows - first);
     interleave({a.data + first * a.stride, a.stride}, m, count, a_pairs, a_width);

@@ -1,0 +1,32 @@
+// 3×3 convolutions in float32 on CPUs with AVX2: Winograd's minimal filtering F(2×2, 3×3), which needs 16
+// multiplications where the sum over taps needs 36, for the result and for both gradients. Lavin and Gray, "Fast
+// algorithms for convolutional neural networks", CVPR 2016. Rounding errors stay within a few of the direct sum's.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace ekd {
+
+// Whether the kernels take x [N, C, H, W] and a weight [out, C, 3, 3] at stride 1, padded by 1: float32, x in
+// channels_last layout with even H and W, channels that are multiples of 16, and a CPU for which LibTorch's own kernels
+// are AVX2 ones (with AVX-512 its direct convolutions are as fast or faster).
+bool winograd_takes(const at::Tensor& x, const at::Tensor& weight);
+
+// Adds `residual`, like the result, where it is defined.
+at::Tensor winograd_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& residual = {});
+
+// max(convolution · scale + shift, 0); scale and shift float32 [out].
+at::Tensor winograd_relu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale,
+                         const at::Tensor& shift);
+
+struct WinogradGradients {
+  at::Tensor x;       // undefined where it was not asked for
+  at::Tensor weight;  // like the weight, in channels_last layout
+};
+
+// grad like the forward's result. Sums are taken in an order that depends on the shape only: the same bits for any
+// number of threads.
+WinogradGradients winograd_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
+                                    bool wants_x);
+
+}  // namespace ekd

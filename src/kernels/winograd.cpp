@@ -1,0 +1,165 @@
+#include "ekd/kernels/winograd.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "ekd/kernels/cpu_table.h"
+#include "ekd/kernels/winograd_loops.h"
+
+namespace ekd {
+
+#ifdef EKD_X86_KERNELS
+namespace {
+
+constexpr std::int64_t kWinogradParts = 16;  // at most; each has sums of its own
+
+WinogradShape shape_of(const at::Tensor& x, const at::Tensor& weight) {
+  return {x.size(0), x.size(2), x.size(3), weight.size(1), weight.size(0)};
+}
+
+at::Tensor result_like(const at::Tensor& x, std::int64_t channels) {
+  return at::empty({x.size(0), channels, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
+}
+
+std::unique_ptr<float[]> uninitialised(std::int64_t size) { return std::unique_ptr<float[]>(new float[size]); }
+
+// transform(first panel, last panel, target) for a convolution to `out` channels.
+template <class Transform>
+std::unique_ptr<float[]> transformed_weights(const at::Tensor& weight, std::int64_t out, const Transform& transform) {
+  auto transformed = uninitialised(kWinogradPoints * weight.size(0) * weight.size(1));
+  at::parallel_for(0, out / kWinogradChannels, 1,
+                   [&](std::int64_t first, std::int64_t last) { transform(first, last, transformed.get()); });
+  return transformed;
+}
+
+std::unique_ptr<float[]> forward_weights(const at::Tensor& weight, const float* scale) {
+  const at::Tensor lying = weight.contiguous(at::MemoryFormat::ChannelsLast);
+  return transformed_weights(weight, weight.size(0), [&](std::int64_t first, std::int64_t last, float* target) {
+    winograd_forward_weights(lying.const_data_ptr<float>(), scale, weight.size(1), weight.size(0), first, last, target);
+  });
+}
+
+std::unique_ptr<float[]> backward_weights(const at::Tensor& weight) {
+  const at::Tensor lying = weight.contiguous(at::MemoryFormat::ChannelsLast);
+  return transformed_weights(weight, weight.size(1), [&](std::int64_t first, std::int64_t last, float* target) {
+    winograd_backward_weights(lying.const_data_ptr<float>(), weight.size(1), weight.size(0), first, last, target);
+  });
+}
+
+void convolve_tiles(const WinogradConvolution& task) {
+  const std::int64_t tiles = task.shape.tiles(), blocks = (tiles + kWinogradBlock - 1) / kWinogradBlock;
+  at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+    const auto scratch = uninitialised(winograd_scratch(task.shape));
+    winograd_convolve(task, begin * kWinogradBlock, std::min(tiles, end * kWinogradBlock), scratch.get());
+  });
+}
+
+at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight) {
+  const WinogradShape shape = shape_of(x, weight);
+  const std::int64_t tiles = shape.tiles(), blocks = (tiles + kWinogradBlock - 1) / kWinogradBlock;
+  const std::int64_t part_tiles = (blocks + kWinogradParts - 1) / kWinogradParts * kWinogradBlock;
+  const std::int64_t parts = (tiles + part_tiles - 1) / part_tiles, size = kWinogradPoints * shape.in * shape.out;
+  const auto sums = uninitialised(parts * size);
+  at::parallel_for(0, parts, 1, [&](std::int64_t begin, std::int64_t end) {
+    const auto scratch = uninitialised(winograd_scratch(shape));
+    for (std::int64_t part = begin; part < end; ++part) {
+      float* own = sums.get() + part * size;
+      std::fill_n(own, size, 0.0f);
+      winograd_weight_sums(x.const_data_ptr<float>(), grad.const_data_ptr<float>(), shape, part * part_tiles,
+                           std::min(tiles, (part + 1) * part_tiles), own, scratch.get());
+    }
+  });
+  const at::Tensor gradient = at::empty(weight.sizes(), weight.options(), at::MemoryFormat::ChannelsLast);
+  at::parallel_for(0, shape.out, 4, [&](std::int64_t first, std::int64_t last) {
+    winograd_weight_gradient(sums.get(), parts, shape.in, shape.out, first, last, gradient.mutable_data_ptr<float>());
+  });
+  return gradient;
+}
+
+}  // namespace
+
+bool winograd_takes(const at::Tensor& x, const at::Tensor& weight) {
+  constexpr std::int64_t kMostChannels = 1024;
+  const auto fits = [](std::int64_t channels) {
+    return channels % kWinogradChannels == 0 && channels > 0 && channels <= kMostChannels;
+  };
+  return cpu_capability() == CpuCapability::kAvx2 && x.is_cpu() && x.scalar_type() == at::kFloat &&
+         weight.scalar_type() == at::kFloat && x.dim() == 4 && x.numel() > 0 && x.size(2) % 2 == 0 &&
+         x.size(3) % 2 == 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast) && weight.dim() == 4 &&
+         weight.size(2) == 3 && weight.size(3) == 3 && weight.size(1) == x.size(1) && fits(x.size(1)) &&
+         fits(weight.size(0));
+}
+
+at::Tensor winograd_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& residual) {
+  TORCH_CHECK(winograd_takes(x, weight), "winograd: x or weight is not made for it");
+  const at::Tensor y = result_like(x, weight.size(0));
+  TORCH_CHECK(!residual.defined() || (residual.sizes() == y.sizes() && residual.scalar_type() == at::kFloat),
+              "winograd: the residual is not like the result");
+  const at::Tensor added = residual.defined() ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual;
+  const auto weights = forward_weights(weight, nullptr);
+  convolve_tiles({.shape = shape_of(x, weight),
+                  .x = x.const_data_ptr<float>(),
+                  .weight = weights.get(),
+                  .bias = nullptr,
+                  .residual = added.defined() ? added.const_data_ptr<float>() : nullptr,
+                  .relu = false,
+                  .y = y.mutable_data_ptr<float>()});
+  return y;
+}
+
+at::Tensor winograd_relu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale,
+                         const at::Tensor& shift) {
+  TORCH_CHECK(winograd_takes(x, weight), "winograd: x or weight is not made for it");
+  const at::Tensor y = result_like(x, weight.size(0));
+  const auto weights = forward_weights(weight, scale.contiguous().const_data_ptr<float>());
+  const at::Tensor bias = shift.contiguous();
+  convolve_tiles({.shape = shape_of(x, weight),
+                  .x = x.const_data_ptr<float>(),
+                  .weight = weights.get(),
+                  .bias = bias.const_data_ptr<float>(),
+                  .residual = nullptr,
+                  .relu = true,
+                  .y = y.mutable_data_ptr<float>()});
+  return y;
+}
+
+WinogradGradients winograd_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
+                                    bool wants_x) {
+  TORCH_CHECK(winograd_takes(x, weight) && grad.scalar_type() == at::kFloat &&
+                  grad.is_contiguous(at::MemoryFormat::ChannelsLast),
+              "winograd: x, weight or grad is not made for it");
+  WinogradGradients gradients{{}, weight_gradient(grad, x, weight)};
+  if (!wants_x) return gradients;
+  gradients.x = at::empty_like(x);
+  const auto weights = backward_weights(weight);
+  convolve_tiles({.shape = shape_of(x, weight).turned(),
+                  .x = grad.const_data_ptr<float>(),
+                  .weight = weights.get(),
+                  .bias = nullptr,
+                  .residual = nullptr,
+                  .relu = false,
+                  .y = gradients.x.mutable_data_ptr<float>()});
+  return gradients;
+}
+#else
+bool winograd_takes(const at::Tensor&, const at::Tensor&) { return false; }
+
+at::Tensor winograd_forward(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+  TORCH_CHECK(false, "winograd: not built for this CPU");
+}
+
+at::Tensor winograd_relu(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+  TORCH_CHECK(false, "winograd: not built for this CPU");
+}
+
+WinogradGradients winograd_backward(const at::Tensor&, const at::Tensor&, const at::Tensor&, bool) {
+  TORCH_CHECK(false, "winograd: not built for this CPU");
+}
+#endif
+
+}  // namespace ekd

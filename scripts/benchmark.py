@@ -26,7 +26,7 @@ class Case:
     name: str
     model: str
     batch_size: int
-    steps: int  # of an epoch; the second one is timed
+    steps: int  # of an epoch; the first one warms up
     aug: str = "none"
     teachers: int = 0
     task: str = "train"
@@ -37,9 +37,9 @@ class Case:
         return override or (max(1, self.steps // 2) if program == "P1" else self.steps)
 
 
-CASES = [Case(f"wrn-{aug}", "wrn_40_2", 128, 12, aug) for aug in ("none", "mixup", "cutmix", "cutout")]
-CASES += [Case("wrn-augmix", "wrn_40_2", 128, 4, "augmix"), Case("student", "shufflenet_v1", 64, 30)]
-CASES += [Case(f"kd-{k}", "shufflenet_v1", 64, 10, "none", k) for k in (1, 4)]
+CASES = [Case(f"wrn-{aug}", "wrn_40_2", 128, 6, aug) for aug in ("none", "mixup", "cutmix", "cutout")]
+CASES += [Case("wrn-augmix", "wrn_40_2", 128, 3, "augmix"), Case("student", "shufflenet_v1", 64, 20)]
+CASES += [Case(f"kd-{k}", "shufflenet_v1", 64, 8, "none", k) for k in (1, 4)]
 CASES += [Case("kd-8-students", "shufflenet_v1", 64, 4, task="students")]
 CASES += [Case("evaluate", "wrn_40_2", 256, 7, task="evaluate")]
 CASES += [Case("augmix-images", "wrn_40_2", 128, 12, "augmix", task="augment", peers=("P1", "P2"))]
@@ -56,9 +56,12 @@ def measure(case, programs, options):
             found.append(programs[name].sample(case, case.steps_of(name, options.steps)))
         rates = ", ".join(f"{name} {found[-1]['images_per_s']:.1f}" for name, found in samples.items())
         print(f"{case.name} {repeat + 1}/{options.repeats}: {rates} images/s", file=sys.stderr, flush=True)
+    for name, found in samples.items():
+        found.append(programs[name].finish())
     result = {"case": case.name, "repeats": options.repeats}
     for key in ("images_per_s", "peak_memory_mb", "start_s", "warmup_s"):
-        result[key] = {name: summary([one[key] for one in found]) for name, found in samples.items() if key in found[0]}
+        values = {name: [one[key] for one in found if key in one] for name, found in samples.items()}
+        result[key] = {name: summary(of_program) for name, of_program in values.items() if of_program}
     medians = {name: rate["median"] for name, rate in result["images_per_s"].items()}
     result["ratio"] = {name: medians["ekd"] / median for name, median in medians.items() if name != "ekd"}
     return result
@@ -107,9 +110,10 @@ def main(arguments=None):
 
     results = []
     with tempfile.TemporaryDirectory() as options.folder:
+        programs = {}
         try:
-            ekd = Ekd(options, options.folder)
-            programs = {"ekd": ekd, **{name: Peer(name, options, ekd.data) for name in PEERS if name in peers}}
+            programs["ekd"] = ekd = Ekd(options, options.folder)
+            programs |= {name: Peer(name, options, ekd.data) for name in PEERS if name in peers}
             for case in CASES:
                 if case.name not in wanted:
                     continue
@@ -118,6 +122,9 @@ def main(arguments=None):
                     write(options.json, results)
         except ProgramError as error:
             sys.exit(f"error: {error}")
+        finally:
+            for program in programs.values():
+                program.kill()
     print(f"{rate_table(results)}\n\n{cost_table(results)}")
 
 

@@ -1,7 +1,9 @@
 """What scripts/benchmark.py runs: ekd and the peers, each in a process of its own, and the rate that each states.
 
-Every function returns a sample: {"images_per_s", "peak_memory_mb", "start_s"} and, for peers, "warmup_s". peak_memory_mb is the
-largest resident set of one process; start_s the wall time outside epochs: loading, building, writing.
+sample() gives one repeat of a case, {"images_per_s"}; finish() ends the case. ekd is a new process in every repeat; a peer's process
+starts, and compiles, once for a case and waits while others run. Costs come with ekd's samples and at a peer's end:
+{"peak_memory_mb", "start_s"} and, for peers, "warmup_s". peak_memory_mb is the largest resident set of one process; start_s the wall
+time outside epochs: loading, building, writing.
 """
 
 import importlib.util
@@ -56,8 +58,8 @@ def run(command, **variables):
     return Ended(text, seconds, usage.ru_maxrss / 1024)
 
 
-def sample(ended, rate, inside, **more):
-    return {"images_per_s": rate, "peak_memory_mb": ended.peak_memory_mb, "start_s": ended.seconds - inside, **more}
+def sample(ended, rate, inside):
+    return {"images_per_s": rate, "peak_memory_mb": ended.peak_memory_mb, "start_s": ended.seconds - inside}
 
 
 # ---- ekd ----
@@ -67,8 +69,12 @@ def metrics_of(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
+MOST_TEACHERS = 4
+
+
 class Ekd:
-    """Teachers that all cases share are made once, with a single step: a rate does not depend on weights."""
+    """Teachers that all cases share are made once, with a single step: a rate does not depend on weights. Each has a folder of its
+    own, since a folder that is named twice is loaded, and asked, once."""
 
     def __init__(self, options, folder):
         self.options, self.folder = options, Path(folder)
@@ -78,6 +84,13 @@ class Ekd:
         self.teacher = self.folder / "teacher"
         run([options.ekd, "train-teacher", "--data", self.data, "--train-limit", 8, "--test-limit", 8, "--epochs", 1, "--batch-size", 8,
              "--run-dir", self.teacher, "-q"])  # fmt: skip
+        self.teachers = [shutil.copytree(self.teacher, self.folder / f"teacher-{index}") for index in range(MOST_TEACHERS)]
+
+    def finish(self):
+        return {}
+
+    def kill(self):
+        pass
 
     def sample(self, case, steps):
         return {"train": self.train, "evaluate": self.evaluate, "augment": self.augment, "students": self.students}[case.task](case, steps)
@@ -89,8 +102,8 @@ class Ekd:
         arguments = [self.options.ekd, command, "--model", case.model, "--aug", case.aug, "--batch-size", case.batch_size, "--data", self.data,
                      "--train-limit", case.batch_size * steps, "--test-limit", 1, "--epochs", 2, "--eval-every", 2, "--lr", 0.05,
                      "--schedule", "constant", "--precision", self.options.precision, "--run-dir", run_dir, "-q"]  # fmt: skip
-        for index in range(case.teachers):
-            arguments += ["--teacher", f"t{index}={self.teacher}"]
+        for teacher in self.teachers[: case.teachers]:
+            arguments += ["--teacher", teacher]
         ended = run(arguments)
         lines = metrics_of(run_dir)
         return sample(ended, lines[-1]["images_per_s"], sum(line["seconds"] for line in lines))
@@ -175,32 +188,85 @@ def epoch_seconds(run_dir):
 # ---- peers ----
 
 
+class WaitingProgram:
+    """A peer that has warmed up and times an epoch whenever it is asked to."""
+
+    def __init__(self, command, variables):
+        self.command, self.errors = [str(part) for part in command], tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        start = time.perf_counter()
+        self.child = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
+                                      env=WAIT_QUIETLY | os.environ | variables)  # fmt: skip
+        self.warmup_s = self.answer()["warmup_s"]
+        self.start_s = time.perf_counter() - start - self.warmup_s
+
+    def answer(self):
+        line = self.child.stdout.readline()
+        if line:
+            return json.loads(line)
+        self.child.wait()
+        self.errors.seek(0)
+        raise ProgramError(f"{' '.join(self.command)}\nfailed with exit code {self.child.returncode}:\n{self.errors.read()}")
+
+    def images_per_s(self):
+        print("time", file=self.child.stdin, flush=True)
+        return self.answer()["images_per_s"]
+
+    def finish(self):
+        self.child.stdin.close()
+        _, status, usage = os.wait4(self.child.pid, 0)
+        self.child.returncode = os.waitstatus_to_exitcode(status)
+        return {"peak_memory_mb": usage.ru_maxrss / 1024, "start_s": self.start_s, "warmup_s": self.warmup_s}
+
+    def kill(self):
+        if self.child.returncode is None:
+            self.child.kill()
+            self.child.wait()
+
+
+# How many of the eight students have how many teachers.
+STUDENTS_BY_TEACHERS = {1: 5, 4: 3}
+
+
 class Peer:
     def __init__(self, name, options, data):
         self.name, self.data, self.python = name, data, python_with_torch()
         if name == "P1":
             provide_torchvision(self.python)
         self.cache = Path(tempfile.mkdtemp(dir=options.folder))  # so that the first compilation of a call is a cold one
+        self.running = {}  # of the present case: number of teachers to program
 
     def sample(self, case, steps):
         if case.task != "students":
-            return self.program(case, steps)
-        # One after the other, five with one teacher and three with four: one of each kind is run.
-        one, four = (self.program(case, steps, task="train", teachers=teachers) for teachers in (1, 4))
-        rate = 8 / (5 / one["images_per_s"] + 3 / four["images_per_s"])
-        totals = {key: 5 * one[key] + 3 * four[key] for key in ("start_s", "warmup_s")}
-        return {"images_per_s": rate, "peak_memory_mb": max(one["peak_memory_mb"], four["peak_memory_mb"]), **totals}
+            return {"images_per_s": self.program(case, steps, case.task, case.teachers).images_per_s()}
+        # One after the other: one of each kind is run.
+        rates = {teachers: self.program(case, steps, "train", teachers).images_per_s() for teachers in STUDENTS_BY_TEACHERS}
+        students = sum(STUDENTS_BY_TEACHERS.values())
+        return {"images_per_s": students / sum(count / rates[teachers] for teachers, count in STUDENTS_BY_TEACHERS.items())}
 
-    def program(self, case, steps, task=None, teachers=None):
+    def finish(self):
+        """Ends the case's programs. Times are those of all eight students where there are two programs."""
+        costs = {teachers: program.finish() for teachers, program in self.running.items()}
+        self.running = {}
+        students = STUDENTS_BY_TEACHERS if len(costs) > 1 else dict.fromkeys(costs, 1)
+        totals = {key: sum(students[teachers] * cost[key] for teachers, cost in costs.items()) for key in ("start_s", "warmup_s")}
+        return {"peak_memory_mb": max(cost["peak_memory_mb"] for cost in costs.values()), **totals}
+
+    def kill(self):
+        for program in self.running.values():
+            program.kill()
+
+    def program(self, case, steps, task, teachers):
+        if teachers not in self.running:
+            self.running[teachers] = WaitingProgram(*self.command(case, steps, task, teachers))
+        return self.running[teachers]
+
+    def command(self, case, steps, task, teachers):
         script = ROOT / "scripts/peers" / ("p1.py" if self.name == "P1" else "p2.py")
-        arguments = [self.python, script, "--data", self.data, "--model", case.model, "--aug", case.aug, "--task", task or case.task,
-                     "--teachers", case.teachers if teachers is None else teachers, "--batch-size", case.batch_size, "--steps", steps]  # fmt: skip
+        arguments = [self.python, script, "--data", self.data, "--model", case.model, "--aug", case.aug, "--task", task, "--wait",
+                     "--teachers", teachers, "--batch-size", case.batch_size, "--steps", steps]  # fmt: skip
         if self.name == "P3":
             arguments.append("--compile")
-        variables = {} if self.name == "P1" else {**KEEP_FREED_PAGES, "TORCHINDUCTOR_CACHE_DIR": str(self.cache)}
-        ended = run(arguments, **variables)
-        found = json.loads(ended.out.splitlines()[-1])
-        return sample(ended, found["images_per_s"], found["seconds"], warmup_s=found["warmup_s"])
+        return arguments, {} if self.name == "P1" else {**KEEP_FREED_PAGES, "TORCHINDUCTOR_CACHE_DIR": str(self.cache)}
 
 
 def python_with_torch():

@@ -1,6 +1,8 @@
 """What the peers share: their options, the records they read, and how an epoch is timed."""
 
 import argparse
+import json
+import sys
 import time
 from pathlib import Path
 
@@ -19,7 +21,8 @@ def parser(description):
     result.add_argument("--task", choices=TASKS, default="train", help="augment: the images alone, without a network")
     result.add_argument("--teachers", type=int, default=0, help="distil from this many")
     result.add_argument("--batch-size", type=int, default=128)
-    result.add_argument("--steps", type=int, default=20, help="of an epoch; the first epoch warms up, the second is timed")
+    result.add_argument("--steps", type=int, default=20, help="of an epoch; the first epoch warms up, those after it are timed")
+    result.add_argument("--wait", action="store_true", help="time an epoch for each line on standard input (default: one)")
     result.add_argument("--classes", type=int, default=100)
     result.add_argument("--lr", type=float, default=0.05)
     return result
@@ -33,15 +36,20 @@ def read_records(path, count):
     return records[:, 2:].reshape(-1, 3, 32, 32).copy(), records[:, 1].astype(np.int64)
 
 
-def timed(epoch, images):
-    """Runs epoch(), which ends when the device has finished, twice: the first time warms up, compilation included. What it returns
-    the second time is kept beside the rate."""
-    start = time.perf_counter()
-    epoch()
-    warm = time.perf_counter()
-    found = epoch()
-    end = time.perf_counter()
-    return {"images_per_s": images / (end - warm), "warmup_s": warm - start, "seconds": end - start, **found}
+def timed(epoch, images, wait):
+    """Runs epoch(), which ends when the device has finished, once to warm up, compilation included, and then as often as is asked
+    for. Prints a line of JSON after each: {"warmup_s"}, then {"images_per_s"} with what epoch() returned."""
+    for number, _ in enumerate(rounds(wait)):
+        start = time.perf_counter()
+        found = epoch()
+        seconds = time.perf_counter() - start
+        line = {"images_per_s": images / seconds, **found} if number else {"warmup_s": seconds}
+        print(json.dumps(line), flush=True)
+
+
+def rounds(wait):
+    yield "warm up"
+    yield from sys.stdin if wait else ["time"]
 
 
 def calibration(probs, labels, bins=15):

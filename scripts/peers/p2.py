@@ -1,11 +1,9 @@
 """P2: PyTorch at its best by hand, for scripts/benchmark.py; with --compile P3, the same under torch.compile.
 
 The data lies on the device as uint8; augmentation works on whole batches; bf16 autocast where the hardware computes in it,
-channels_last, ReLU in place, fused SGD, frozen networks in bf16 with batch norm folded into the convolutions. Prints one JSON
-object with the rate of the timed epoch. Whole steps are timed: augmentation, forward, backward, optimiser.
+channels_last, ReLU in place, fused SGD, frozen networks in bf16 with batch norm folded into the convolutions. Prints the rate of
+each timed epoch as JSON. Whole steps are timed: augmentation, forward, backward, optimiser.
 """
-
-import json
 
 import torch
 from batched_views import BatchedViews
@@ -92,29 +90,30 @@ class Peer:
             losses = [step(rows) for rows in order]
             return {"loss": float(torch.stack(losses).mean())}  # waits for the device
 
-        return timed(epoch, len(records[1]))
+        timed(epoch, len(records[1]), options.wait)
 
     def evaluate(self):
+        options = self.options
         images, labels = self.records("test.bin")
-        views, answer = self.views_of((images, labels)), self.frozen(self.options.model)
+        views, answer = self.views_of((images, labels)), self.frozen(options.model)
 
         def epoch():
-            parts = images.split(self.options.batch_size)
+            parts = images.split(options.batch_size)
             logits = torch.cat([answer(views.normalised(part.float())).clone() for part in parts])
             return calibration(logits.double().softmax(1).cpu().numpy(), labels.cpu().numpy())
 
-        return timed(epoch, len(labels))
+        timed(epoch, len(labels), options.wait)
 
     def augment(self):
-        records = self.records("train.bin")
+        options, records = self.options, self.records("train.bin")
         views = self.views_of(records)
 
         def epoch():
-            for rows in torch.randperm(len(records[1]), device=self.device).split(self.options.batch_size):
+            for rows in torch.randperm(len(records[1]), device=self.device).split(options.batch_size):
                 images, _ = views.batch(rows)
             return {"mean": float(images.mean())}  # waits for the device
 
-        return timed(epoch, len(records[1]))
+        timed(epoch, len(records[1]), options.wait)
 
 
 def main():
@@ -122,7 +121,7 @@ def main():
     options.add_argument("--compile", action="store_true", help="P3")
     options = options.parse_args()
     peer = Peer(options)
-    print(json.dumps({"train": peer.train, "evaluate": peer.evaluate, "augment": peer.augment}[options.task]()))
+    {"train": peer.train, "evaluate": peer.evaluate, "augment": peer.augment}[options.task]()
 
 
 if __name__ == "__main__":

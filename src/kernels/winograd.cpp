@@ -16,8 +16,6 @@ namespace ekd {
 #ifdef EKD_X86_KERNELS
 namespace {
 
-constexpr std::int64_t kWinogradParts = 16;  // at most; each has sums of its own
-
 WinogradShape shape_of(const at::Tensor& x, const at::Tensor& weight) {
   return {x.size(0), x.size(2), x.size(3), weight.size(1), weight.size(0)};
 }
@@ -59,10 +57,18 @@ void convolve_tiles(const WinogradConvolution& task) {
   });
 }
 
+// Parts of a weight's gradient, each with sums of its own: more serve more threads, but all have to be added up.
+constexpr std::int64_t kMostParts = 16;
+constexpr std::int64_t kMostSums = 1 << 21;  // of all parts
+
+std::int64_t parts_of(const WinogradShape& shape) {
+  return std::clamp<std::int64_t>(kMostSums / (kWinogradPoints * shape.in * shape.out), 1, kMostParts);
+}
+
 at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight) {
   const WinogradShape shape = shape_of(x, weight);
   const std::int64_t tiles = shape.tiles(), blocks = (tiles + kWinogradBlock - 1) / kWinogradBlock;
-  const std::int64_t part_tiles = (blocks + kWinogradParts - 1) / kWinogradParts * kWinogradBlock;
+  const std::int64_t part_tiles = (blocks + parts_of(shape) - 1) / parts_of(shape) * kWinogradBlock;
   const std::int64_t parts = (tiles + part_tiles - 1) / part_tiles, size = kWinogradPoints * shape.in * shape.out;
   const auto sums = uninitialised(parts * size);
   at::parallel_for(0, parts, 1, [&](std::int64_t begin, std::int64_t end) {

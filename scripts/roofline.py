@@ -149,13 +149,19 @@ def case_works():
 
 
 def roofline(results, machine):
-    """A dict for each case with a network: its work, the limits it sets in images per second, and the shares of them."""
-    memory, arithmetic = 1e9 * machine["memory_gb_per_s"]["copy"], 1e9 * max(machine["gflop_per_s"].values())
+    """A dict for each case with a network: its work, the limits it sets in images per second, and the shares of them.
+
+    In bf16 where the machine multiplies faster in it, which is where the programs use it; else in fp32, with twice the bytes.
+    """
+    products = machine["gflop_per_s"]
+    memory, arithmetic = 1e9 * machine["memory_gb_per_s"]["copy"], 1e9 * max(products.values())
+    width = 1 if products["bf16"] > products["fp32"] else 2
     works, rows = case_works(), []
     for result in results:
         work = works.get(result["case"])
         if work is None:
             continue
+        work = Work(work.flop, width * work.bytes, width * work.fused_bytes)
         limits = {"memory": memory / work.bytes, "memory_fused": memory / work.fused_bytes, "arithmetic": arithmetic / work.flop}
         rates = {name: rate["median"] for name, rate in result["images_per_s"].items()}
         shares = {name: {limit: rate / most for limit, most in limits.items()} for name, rate in rates.items()}

@@ -161,6 +161,9 @@ class Roofline(CliTest):
         (row,) = roofline.roofline(results, machine)
         self.assertAlmostEqual(row["limit"]["memory"], 10e9 / work.bytes)
         self.assertAlmostEqual(row["share"]["P2"]["arithmetic"], 100 * work.flop / 200e9)
+        (in_fp32,) = roofline.roofline(results, machine | {"gflop_per_s": {"fp32": 100.0, "bf16": 9.0}})
+        self.assertAlmostEqual(in_fp32["limit"]["memory"], row["limit"]["memory"] / 2)
+        self.assertAlmostEqual(in_fp32["limit"]["arithmetic"], row["limit"]["arithmetic"] / 2)
 
         paths = {"rates.json": results, "machine.json": machine}
         for name, content in paths.items():

@@ -72,7 +72,10 @@ class Augmix final : public Augmentation {
 
   Batch batch(const at::Tensor& rows, std::int64_t) const override {
     TORCH_CHECK(tables_.views.defined(), "begin_epoch comes before the first batch");
-    return augmix(context_.train, rows, tables_, context_.normalisation, context_.classes);
+    Batch batch = labelled_batch(context_, rows);
+    batch.views = 1 + kMixtures;
+    batch.images = augmix_views(context_.train.images, rows, tables_, context_.normalisation, context_.image_dtype);
+    return batch;
   }
 
  private:
@@ -101,16 +104,6 @@ double augmix_amount(int operation, double level, bool negative, ImageSize size)
     default:
       return 0;
   }
-}
-
-Batch augmix(const ImageSet& train, const at::Tensor& rows, const AugmixTables& draws,
-             const Normalisation& normalisation, std::int64_t classes) {
-  Batch batch;
-  batch.views = 1 + kMixtures;
-  batch.images = augmix_views(train.images, rows, draws, normalisation);
-  batch.labels = train.labels.index_select(0, rows);
-  batch.targets = one_hot_targets(batch.labels, classes);
-  return batch;
 }
 
 AugmixTables draw_augmix(std::uint32_t seed, std::uint32_t epoch, std::int64_t count, ImageSize size,

@@ -5,8 +5,8 @@
 #include <ATen/ops/zeros.h>
 
 #include "ekd/augment/samplers.h"
-#include "ekd/kernels/base_view.h"
 #include "ekd/kernels/rotation.h"
+#include "ekd/kernels/views.h"
 
 namespace ekd {
 namespace {
@@ -43,8 +43,8 @@ at::Tensor draw_base_views(std::uint32_t seed, RandomStream stream, std::uint32_
   return views;
 }
 
-at::Tensor clean_view(const at::Tensor& images, const Normalisation& normalisation) {
-  return normalised_images(images, normalisation);
+at::Tensor clean_view(const at::Tensor& images, const Normalisation& normalisation, at::ScalarType dtype) {
+  return normalised_images(images, normalisation, dtype);
 }
 
 at::Tensor one_hot_targets(const at::Tensor& labels, std::int64_t classes) {

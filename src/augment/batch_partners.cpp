@@ -25,14 +25,11 @@ void BatchPartners::begin_epoch(at::Device device, const std::function<at::Tenso
   upload(partners_, table, device);
 }
 
-at::Tensor BatchPartners::at(std::int64_t index, std::int64_t size) const {
+at::Tensor BatchPartners::of(const at::Tensor& rows, std::int64_t index) const {
   TORCH_CHECK(partners_.defined(), "begin_epoch comes before the first batch");
-  TORCH_CHECK(size == size_of_batch(index), "batch ", index, " has ", size_of_batch(index), " rows, not ", size);
-  return partners_.select(0, index).narrow(0, 0, size);
-}
-
-at::Tensor select_images(const at::Tensor& images, const at::Tensor& rows) {
-  return images.permute({0, 2, 3, 1}).index_select(0, rows).permute({0, 3, 1, 2});
+  const std::int64_t size = size_of_batch(index);
+  TORCH_CHECK(rows.size(0) == size, "batch ", index, " has ", size, " rows, not ", rows.size(0));
+  return rows.index_select(0, partners_.select(0, index).narrow(0, 0, size));
 }
 
 }  // namespace ekd

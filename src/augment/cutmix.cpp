@@ -1,9 +1,7 @@
 #include "ekd/augment/cutmix.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/where.h>
 
 #include "ekd/augment/batch_partners.h"
 #include "ekd/augment/box.h"
@@ -46,9 +44,13 @@ class CutmixPerImage final : public Augmentation {
   }
 
   Batch batch(const at::Tensor& rows, std::int64_t) const override {
-    const Batch partners = other_.batch(table_.partner.index_select(0, rows), rows);
-    return cutmix(views_.batch(rows), partners.images, partners.targets,
-                  {table_.draws.boxes.index_select(0, rows), table_.draws.weight.index_select(0, rows)});
+    const SeenImages own = views_.seen(rows);
+    const at::Tensor partners = table_.partner.index_select(0, rows);
+    Batch batch = labelled_batch(context_, rows);
+    batch.images = pasted_view(context_.train.images, own, other_.seen(partners, rows), {table_.draws.boxes, rows},
+                               context_.normalisation, context_.image_dtype);
+    batch.targets = mixed_targets(context_, batch.targets, partners, table_.draws.weight.index_select(0, rows));
+    return batch;
   }
 
  private:
@@ -80,10 +82,13 @@ class CutmixPerBatch final : public Augmentation {
   }
 
   Batch batch(const at::Tensor& rows, std::int64_t batch_index) const override {
-    const at::Tensor partner = partners_.at(batch_index, rows.size(0));
-    const Batch own = views_.batch(rows);
-    return cutmix(own, select_images(own.images, partner), own.targets.index_select(0, partner),
-                  {draws_.boxes.narrow(0, batch_index, 1), draws_.weight.narrow(0, batch_index, 1)});
+    const at::Tensor partners = partners_.of(rows, batch_index);
+    Batch batch = labelled_batch(context_, rows);
+    batch.images =
+        pasted_view(context_.train.images, views_.seen(rows), views_.seen(partners),
+                    {draws_.boxes.narrow(0, batch_index, 1), {}}, context_.normalisation, context_.image_dtype);
+    batch.targets = mixed_targets(context_, batch.targets, partners, draws_.weight.narrow(0, batch_index, 1));
+    return batch;
   }
 
  private:
@@ -94,14 +99,6 @@ class CutmixPerBatch final : public Augmentation {
 };
 
 }  // namespace
-
-Batch cutmix(Batch batch, const at::Tensor& partner_images, const at::Tensor& partner_targets,
-             const CutmixDraws& draws) {
-  batch.images = at::where(box_mask(draws.boxes, batch.images), partner_images, batch.images);
-  const at::Tensor weight = draws.weight.unsqueeze(1);
-  batch.targets = batch.targets * weight + partner_targets * (1 - weight);
-  return batch;
-}
 
 CutmixTable draw_cutmix(std::uint32_t seed, std::uint32_t epoch, std::int64_t count, ImageSize size, double alpha) {
   constexpr std::int64_t kRowsPerChunk = 256;

@@ -1,7 +1,6 @@
 #include "ekd/augment/cutout.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/where.h>
 
 #include "ekd/augment/box.h"
 #include "ekd/augment/plain_views.h"
@@ -27,7 +26,10 @@ class Cutout final : public Augmentation {
   }
 
   Batch batch(const at::Tensor& rows, std::int64_t) const override {
-    return cutout(views_.batch(rows), {boxes_.index_select(0, rows)});
+    Batch batch = labelled_batch(context_, rows);
+    batch.images = blanked_view(context_.train.images, views_.seen(rows), {boxes_, rows}, context_.normalisation,
+                                context_.image_dtype);
+    return batch;
   }
 
  private:
@@ -37,11 +39,6 @@ class Cutout final : public Augmentation {
 };
 
 }  // namespace
-
-Batch cutout(Batch batch, const CutoutDraws& draws) {
-  batch.images = at::where(box_mask(draws.boxes, batch.images), 0.0, batch.images);
-  return batch;
-}
 
 CutoutDraws draw_cutout(std::uint32_t seed, std::uint32_t epoch, std::int64_t count, ImageSize size,
                         std::int64_t side) {

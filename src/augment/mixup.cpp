@@ -1,6 +1,5 @@
 #include "ekd/augment/mixup.h"
 
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
@@ -35,7 +34,12 @@ class Mixup final : public Augmentation {
   }
 
   Batch batch(const at::Tensor& rows, std::int64_t batch_index) const override {
-    return mixup(views_.batch(rows), {factors_.select(0, batch_index), partners_.at(batch_index, rows.size(0))});
+    const at::Tensor partners = partners_.of(rows, batch_index), factor = factors_.narrow(0, batch_index, 1);
+    Batch batch = labelled_batch(context_, rows);
+    batch.images = mixed_view(context_.train.images, views_.seen(rows), views_.seen(partners), factor,
+                              context_.normalisation, context_.image_dtype);
+    batch.targets = mixed_targets(context_, batch.targets, partners, factor);
+    return batch;
   }
 
  private:
@@ -47,15 +51,6 @@ class Mixup final : public Augmentation {
 };
 
 }  // namespace
-
-Batch mixup(Batch batch, const MixupDraws& draws) {
-  const auto mixed = [&](const at::Tensor& own, const at::Tensor& other) {
-    return (own * draws.factor).add_(other * (1 - draws.factor));
-  };
-  batch.images = mixed(batch.images, select_images(batch.images, draws.partner));
-  batch.targets = mixed(batch.targets, batch.targets.index_select(0, draws.partner));
-  return batch;
-}
 
 MixupDraws draw_mixup(std::uint32_t seed, std::uint32_t epoch, std::int64_t batch_index, std::int64_t size,
                       double alpha) {

@@ -1,9 +1,10 @@
 #include "ekd/augment/plain_views.h"
 
+#include <ATen/TensorOperators.h>
+
 #include <limits>
 
 #include "ekd/augment/base_view.h"
-#include "ekd/kernels/base_view.h"
 
 namespace ekd {
 namespace {
@@ -11,11 +12,17 @@ namespace {
 // The base view alone.
 class None final : public Augmentation {
  public:
-  explicit None(const AugmentationContext& context) : views_(context, RandomStream::kBaseView) {}
+  explicit None(const AugmentationContext& context) : context_(context), views_(context, RandomStream::kBaseView) {}
   void begin_epoch(std::int64_t epoch) override { views_.begin_epoch(epoch); }
-  Batch batch(const at::Tensor& rows, std::int64_t) const override { return views_.batch(rows); }
+
+  Batch batch(const at::Tensor& rows, std::int64_t) const override {
+    Batch batch = labelled_batch(context_, rows);
+    batch.images = base_view(context_.train.images, views_.seen(rows), context_.normalisation, context_.image_dtype);
+    return batch;
+  }
 
  private:
+  AugmentationContext context_;
   PlainViews views_;
 };
 
@@ -30,14 +37,22 @@ void PlainViews::begin_epoch(std::int64_t epoch) {
          images.device());
 }
 
-Batch PlainViews::batch(const at::Tensor& rows, const at::Tensor& view_rows) const {
+SeenImages PlainViews::seen(const at::Tensor& rows, const at::Tensor& view_rows) const {
   TORCH_CHECK(views_.defined(), "begin_epoch comes before the first batch");
+  return {rows, views_, view_rows, ViewOrder::kCropFlipRotate};
+}
+
+Batch labelled_batch(const AugmentationContext& context, const at::Tensor& rows) {
   Batch batch;
-  batch.images =
-      base_view(context_.train.images, rows, views_, view_rows, ViewOrder::kCropFlipRotate, context_.normalisation);
-  batch.labels = context_.train.labels.index_select(0, rows);
-  batch.targets = one_hot_targets(batch.labels, context_.classes);
+  batch.labels = context.train.labels.index_select(0, rows);
+  batch.targets = one_hot_targets(batch.labels, context.classes);
   return batch;
+}
+
+at::Tensor mixed_targets(const AugmentationContext& context, const at::Tensor& own, const at::Tensor& partners,
+                         const at::Tensor& weight) {
+  const at::Tensor share = weight.unsqueeze(1);
+  return own * share + labelled_batch(context, partners).targets * (1 - share);
 }
 
 std::uint32_t epoch_word(std::int64_t epoch) {

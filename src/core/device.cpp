@@ -59,6 +59,8 @@ Precision resolve_precision(const std::string& text, at::Device device) {
 
 std::string precision_name(Precision precision) { return precision == Precision::kBf16 ? "bf16" : "fp32"; }
 
+at::ScalarType image_dtype(Precision precision) { return precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat; }
+
 void set_threads(std::int64_t threads) {
   if (threads == 0) {
     cpu_set_t allowed;

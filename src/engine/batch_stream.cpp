@@ -6,12 +6,20 @@
 #include "ekd/data/epoch_order.h"
 
 namespace ekd {
+namespace {
+
+std::unique_ptr<Augmentation> make_augmentation_in(AugmentationContext context, Precision precision) {
+  context.image_dtype = image_dtype(precision);
+  return make_augmentation(context);
+}
+
+}  // namespace
 
 BatchStream::BatchStream(const AugmentationContext& context, std::vector<Teacher> teachers, Precision precision)
     : size_(context.train.size()),
       batch_size_(context.batch_size),
       seed_(context.seed),
-      augmentation_(make_augmentation(context)),
+      augmentation_(make_augmentation_in(context, precision)),
       teachers_(std::move(teachers)),
       precision_(precision),
       device_(context.train.images.device()) {}

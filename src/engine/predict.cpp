@@ -17,7 +17,8 @@ Predictions predict(Classifier& model, const ImageSet& set, const PredictOptions
   at::Tensor logits = at::empty({set.size(), model.spec().classes}, floats);
   for (std::int64_t begin = 0; begin < set.size(); begin += options.batch_size) {
     const std::int64_t count = std::min(options.batch_size, set.size() - begin);
-    const at::Tensor images = clean_view(set.images.narrow(0, begin, count), options.normalisation);
+    const at::Tensor images =
+        clean_view(set.images.narrow(0, begin, count), options.normalisation, image_dtype(options.precision));
     const AutocastGuard autocast(device, options.precision);
     logits.narrow(0, begin, count).copy_(model.forward(images).logits);
   }

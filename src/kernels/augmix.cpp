@@ -17,13 +17,16 @@ namespace {
 constexpr std::int64_t kAffineValues = 6;
 static_assert(sizeof(Affine) == kAffineValues * sizeof(double), "maps are rows of a float64 tensor");
 
+template <class T>
 void augmix_on_cpu(const AugmixTask& task) {
   const NormaliseTable table = normalise_table(task.scale);
-  const std::size_t bytes = static_cast<std::size_t>(task.shape.channels) * task.shape.pixels();
+  const std::size_t values = static_cast<std::size_t>(task.shape.channels) * task.shape.pixels();
   at::parallel_for(0, task.batch, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<std::uint8_t> buffers(kAugmixBuffers * bytes);
+    std::vector<std::uint8_t> buffers(kAugmixBuffers * values);
+    std::vector<float> sums(values);
     AugmixScratch scratch;
-    for (std::int64_t b = begin; b < end; ++b) augmix_image(task, b, buffers.data(), scratch, table, SerialTeam{});
+    for (std::int64_t b = begin; b < end; ++b)
+      augmix_image<T>(task, b, buffers.data(), sums.data(), scratch, table, SerialTeam{});
   });
 }
 
@@ -53,7 +56,7 @@ AugmixTask make_task(const at::Tensor& images, const at::Tensor& rows, const Aug
   task.weights = tables.weights.const_data_ptr<float>();
   task.rotations = reinterpret_cast<const Affine*>(tables.rotations.const_data_ptr<double>());
   task.batch = rows.size(0);
-  task.shape = {static_cast<int>(images.size(1)), static_cast<int>(images.size(2)), static_cast<int>(images.size(3))};
+  task.shape = planar_shape(images);
   task.chains = static_cast<int>(tables.operations.size(2));
   task.depth = static_cast<int>(tables.operations.size(3));
   return task;
@@ -70,21 +73,24 @@ at::Tensor augmix_rotations(std::int64_t height, std::int64_t width) {
 }
 
 at::Tensor augmix_views(const at::Tensor& images, const at::Tensor& rows, const AugmixTables& tables,
-                        const Normalisation& normalisation) {
+                        const Normalisation& normalisation, at::ScalarType dtype) {
   check_images(images);
   check_rows(rows, images, images.size(0));
   check_tables(tables, images);
   AugmixTask task = make_task(images, rows, tables);
   task.scale = channel_scale(normalisation);
-  const at::Tensor out = at::empty({(1 + kAugmixMixtures) * task.batch, images.size(1), images.size(2), images.size(3)},
-                                   images.options().dtype(at::kFloat), at::MemoryFormat::ChannelsLast);
-  task.out = out.mutable_data_ptr<float>();
+  task.bf16 = dtype == at::kBFloat16;
+  const at::Tensor out = empty_batch((1 + kAugmixMixtures) * task.batch, images, dtype);
+  task.out = out.mutable_data_ptr();
   if (task.batch == 0) return out;
   if (images.is_cpu()) {
-    augmix_on_cpu(task);
+    const auto run = task.bf16 ? augmix_on_cpu<Bf16> : augmix_on_cpu<float>;
+    run(task);
     return out;
   }
 #ifdef EKD_WITH_CUDA
+  const at::Tensor sums = empty_batch(task.batch, images, at::kFloat);
+  task.sums = sums.mutable_data_ptr<float>();
   launch_on_cuda(images.device(), [&](CudaStream stream) { return launch_augmix(task, stream); });
 #else
   launch_on_cuda(images.device(), {});

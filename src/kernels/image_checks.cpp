@@ -1,5 +1,7 @@
 #include "ekd/kernels/image_checks.h"
 
+#include <ATen/ops/empty.h>
+
 #include "ekd/kernels/normalise.h"
 
 namespace ekd {
@@ -30,6 +32,16 @@ void check_table(const at::Tensor& table, const at::Tensor& images, at::ScalarTy
               " ", table.sizes());
   TORCH_CHECK(table.device() == images.device(), "a drawn table lies on ", table.device(), ", images on ",
               images.device());
+}
+
+PlanarShape planar_shape(const at::Tensor& images) {
+  return {static_cast<int>(images.size(1)), static_cast<int>(images.size(2)), static_cast<int>(images.size(3))};
+}
+
+at::Tensor empty_batch(std::int64_t count, const at::Tensor& images, at::ScalarType dtype) {
+  TORCH_CHECK(dtype == at::kFloat || dtype == at::kBFloat16, "normalised images are float32 or bfloat16, not ", dtype);
+  return at::empty({count, images.size(1), images.size(2), images.size(3)}, images.options().dtype(dtype),
+                   at::MemoryFormat::ChannelsLast);
 }
 
 }  // namespace ekd

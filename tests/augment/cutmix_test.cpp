@@ -1,15 +1,15 @@
-// CutMix: boxes against reference values, pasting by hand, and what both modes draw.
+// CutMix: boxes against reference values, pasting against plain tensor operations, and what both modes draw.
 #include "ekd/augment/cutmix.h"
 
-#include <ATen/ops/full.h>
-#include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/where.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "ekd/augment/box.h"
 #include "ekd/core/tensor_file.h"
+#include "ekd/kernels/views.h"
 #include "tests/augment/fixtures.h"
 
 namespace ekd {
@@ -43,21 +43,40 @@ TEST(Cutmix, BoxOfAWideImage) {
   EXPECT_EQ(cutmix_weight(box, {8, 16}), 1 - 18.0 / 128);
 }
 
-TEST(Cutmix, ByHand) {
-  Batch batch;
-  batch.images = at::zeros({2, 3, 4, 6}, at::kFloat).contiguous(at::MemoryFormat::ChannelsLast);
-  batch.targets = at::tensor({1.0F, 0.0F, 0.0F, 1.0F}).view({2, 2});
-  batch.labels = rows_up_to(2);
-  const auto partners = at::full({2, 3, 4, 6}, 5.0F).contiguous(at::MemoryFormat::ChannelsLast);
-  // The first: columns 1, 2 of rows 0 … 2, 6 of 24 pixels; the second: nothing.
-  const CutmixDraws draws{at::tensor({1, 0, 3, 3, 2, 2, 2, 4}, at::kInt).view({2, 4}), at::tensor({0.75F, 1.0F})};
-  const Batch mixed = cutmix(batch, partners, at::tensor({0.0F, 1.0F, 1.0F, 0.0F}).view({2, 2}), draws);
-  auto expected = at::zeros({2, 3, 4, 6}, at::kFloat);
-  expected[0].narrow(1, 0, 3).narrow(2, 1, 2).fill_(5);
-  EXPECT_TRUE(mixed.images.equal(expected));
-  EXPECT_TRUE(mixed.images.is_contiguous(at::MemoryFormat::ChannelsLast));
-  EXPECT_TRUE(mixed.targets.equal(at::tensor({0.75F, 0.25F, 0.0F, 1.0F}).view({2, 2})));
-  EXPECT_TRUE(batch.images.eq(0).all().item<bool>());
+// Per image: the batch of no augmentation, and partners seen through views that are drawn for the rows they come to.
+TEST(Cutmix, EqualsPlainTensorOperations) {
+  auto context = noise_context("cutmix");
+  const auto cut = make_augmentation(context);
+  context.config.name = "none";
+  const auto none = make_augmentation(context);
+  for (const auto& augmentation : {cut.get(), none.get()}) augmentation->begin_epoch(3);
+  const auto rows = rows_up_to(40).narrow(0, 8, 16);
+  const Batch pasted = cut->batch(rows, 0), own = none->batch(rows, 0);
+  const auto [draws, partner] = draw_cutmix(11, 3, 40, kSize, context.config.cutmix_alpha);
+  const auto views = draw_base_views(11, RandomStream::kCutmixView, 3, 40, kSize, context.config);
+  const auto others = partner.narrow(0, 8, 16);
+  const auto other = base_view(context.train.images, {others, views, rows}, context.normalisation);
+  EXPECT_TRUE(pasted.images.equal(at::where(inside_boxes(draws.boxes.narrow(0, 8, 16), kSize), other, own.images)));
+  const auto weight = draws.weight.narrow(0, 8, 16).unsqueeze(1);
+  EXPECT_TRUE(pasted.targets.equal(own.targets * weight + one_hot_targets(others.remainder(10), 10) * (1 - weight)));
+  EXPECT_TRUE(pasted.labels.equal(own.labels));
+}
+
+// Per batch: one box for all, partners of the same batch seen as they see themselves.
+TEST(Cutmix, OfABatchEqualsPlainTensorOperations) {
+  auto context = noise_context("cutmix");
+  context.config.cutmix_mode = "batch";
+  const auto cut = make_augmentation(context);
+  context.config.name = "none";
+  const auto none = make_augmentation(context);
+  for (const auto& augmentation : {cut.get(), none.get()}) augmentation->begin_epoch(3);
+  const auto rows = rows_up_to(40).narrow(0, 16, 16);
+  const Batch pasted = cut->batch(rows, 1), own = none->batch(rows, 1);
+  const auto [draws, partner] = draw_cutmix_batch(11, 3, 1, 16, kSize, context.config.cutmix_alpha);
+  const auto other = own.images.index_select(0, partner);
+  EXPECT_TRUE(pasted.images.equal(at::where(inside_boxes(draws.boxes, kSize), other, own.images)));
+  EXPECT_TRUE(
+      pasted.targets.equal(own.targets * draws.weight + own.targets.index_select(0, partner) * (1 - draws.weight)));
 }
 
 // λ uniform: P(c = k) = ((k + 1)² - k²) / 32² for the side c = ⌊32 √(1 - λ)⌋; a side 2⌊k/2⌋ about a uniform centre

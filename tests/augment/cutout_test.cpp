@@ -1,9 +1,8 @@
-// Cutout by hand, and the share of an epoch's pixels it masks.
+// Cutout against plain tensor operations, and the share of an epoch's pixels it masks.
 #include "ekd/augment/cutout.h"
 
 #include <ATen/ops/full.h>
-#include <ATen/ops/ones.h>
-#include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
 #include <gtest/gtest.h>
 
 #include <array>
@@ -25,17 +24,18 @@ TEST(Cutout, BoxesAreClipped) {
   EXPECT_EQ(box(5, 39, 10), (std::array{37, 8, 40, 13}));
 }
 
-TEST(Cutout, ByHand) {
-  Batch batch;
-  batch.images = at::full({2, 3, 4, 5}, 2.5F).contiguous(at::MemoryFormat::ChannelsLast);
-  batch.labels = rows_up_to(2);
-  const Batch cut = cutout(batch, {at::tensor({1, 2, 4, 4, 0, 0, 5, 1}, at::kInt).view({2, 4})});
-  auto expected = at::full({2, 3, 4, 5}, 2.5F);
-  expected[0].narrow(1, 2, 2).narrow(2, 1, 3).fill_(0);
-  expected[1].narrow(1, 0, 1).fill_(0);
-  EXPECT_TRUE(cut.images.equal(expected));
-  EXPECT_TRUE(cut.images.is_contiguous(at::MemoryFormat::ChannelsLast));
-  EXPECT_TRUE(batch.images.eq(2.5).all().item<bool>());
+// The batch is that of no augmentation, with zeros where the boxes are.
+TEST(Cutout, EqualsPlainTensorOperations) {
+  auto context = noise_context("cutout");
+  const auto cut = make_augmentation(context);
+  context.config.name = "none";
+  const auto none = make_augmentation(context);
+  for (const auto& augmentation : {cut.get(), none.get()}) augmentation->begin_epoch(3);
+  const auto rows = rows_up_to(40).narrow(0, 8, 16);
+  const Batch blanked = cut->batch(rows, 0), own = none->batch(rows, 0);
+  const auto boxes = draw_cutout(11, 3, 40, {32, 32}, context.config.cutout_size).boxes.narrow(0, 8, 16);
+  EXPECT_TRUE(blanked.images.equal(at::where(inside_boxes(boxes, {32, 32}), 0.0, own.images)));
+  EXPECT_TRUE(blanked.targets.equal(own.targets));
 }
 
 // An axis keeps 8 + min(8, c) + … of 16 pixels: 448 over the 32 centres, 14 on average: (14/32)² = .1914 of the image.

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "ekd/augment/base_view.h"
 #include "ekd/augment/registry.h"
 #include "tests/kernels/noise_images.h"
 
@@ -35,6 +36,14 @@ inline AugmentationContext plain_context(const std::string& name, const at::Tens
   context.config.flip = 0;
   context.config.rotation = 0;
   return context;
+}
+
+// bool [B, 1, H, W], true inside the boxes int32 [B, 4].
+inline at::Tensor inside_boxes(const at::Tensor& boxes, ImageSize size) {
+  const auto side = [&](int word) { return boxes.select(1, word).view({-1, 1, 1, 1}); };
+  const auto x = at::arange(size.width, at::kInt).view({1, 1, 1, -1});
+  const auto y = at::arange(size.height, at::kInt).view({1, 1, -1, 1});
+  return x.ge(side(0)).logical_and(x.lt(side(2))).logical_and(y.ge(side(1))).logical_and(y.lt(side(3)));
 }
 
 }  // namespace ekd

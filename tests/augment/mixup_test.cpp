@@ -1,8 +1,7 @@
-// Mixup with draws by hand, and its own draws.
+// Mixup against plain tensor operations, and what it draws.
 #include "ekd/augment/mixup.h"
 
-#include <ATen/ops/full.h>
-#include <ATen/ops/tensor.h>
+#include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -12,22 +11,22 @@
 namespace ekd {
 namespace {
 
-// Images of 1, 2 and 6; partners 2, 0, 1; factor .25: .25 · 1 + .75 · 6 = 4.75, .25 · 2 + .75 · 1 = 1.25,
-// .25 · 6 + .75 · 2 = 3. Targets of label 0: .25 of its own, .75 of label 2's.
-TEST(Mixup, ByHand) {
-  Batch batch;
-  batch.images =
-      at::tensor({1.0F, 2.0F, 6.0F}).view({3, 1, 1, 1}).expand({3, 2, 4, 4}).contiguous(at::MemoryFormat::ChannelsLast);
-  batch.targets = at::tensor({1.0F, 0.0F, 0.0F, 0.0F, 1.0F, 0.0F, 0.0F, 0.0F, 1.0F}).view({3, 3});
-  batch.labels = rows_up_to(3);
-  const auto images_before = batch.images.clone(), targets_before = batch.targets.clone();
-  const Batch mixed = mixup(batch, {at::full({}, 0.25, at::kFloat), at::tensor({2, 0, 1}, at::kLong)});
-  EXPECT_TRUE(mixed.images.equal(at::tensor({4.75F, 1.25F, 3.0F}).view({3, 1, 1, 1}).expand({3, 2, 4, 4})));
-  EXPECT_TRUE(mixed.images.is_contiguous(at::MemoryFormat::ChannelsLast));
-  EXPECT_TRUE(
-      mixed.targets.equal(at::tensor({0.25F, 0.0F, 0.75F, 0.75F, 0.25F, 0.0F, 0.0F, 0.75F, 0.25F}).view({3, 3})));
-  EXPECT_TRUE(mixed.labels.equal(rows_up_to(3)));
-  EXPECT_TRUE(batch.images.equal(images_before) && batch.targets.equal(targets_before));
+// The batch is that of no augmentation, mixed by plain tensor operations.
+TEST(Mixup, EqualsPlainTensorOperations) {
+  auto context = noise_context("mixup");
+  const auto mixup = make_augmentation(context);
+  context.config.name = "none";
+  const auto none = make_augmentation(context);
+  for (const auto& augmentation : {mixup.get(), none.get()}) augmentation->begin_epoch(2);
+  const auto rows = rows_up_to(40).narrow(0, 16, 16);
+  const Batch mixed = mixup->batch(rows, 1), plain = none->batch(rows, 1);
+  const auto [factor, partner] = draw_mixup(11, 2, 1, 16, context.config.mixup_alpha);
+  const auto expected = [&](const at::Tensor& own) {
+    return own * factor + own.index_select(0, partner) * (1 - factor);
+  };
+  EXPECT_TRUE(mixed.images.equal(expected(plain.images)));
+  EXPECT_TRUE(mixed.targets.equal(expected(plain.targets)));
+  EXPECT_TRUE(mixed.labels.equal(plain.labels));
 }
 
 // E max(λ, 1 - λ) = 1/2 + the mean absolute deviation of Beta(.3, .3) (see samplers_test.cpp): .8747.

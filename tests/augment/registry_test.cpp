@@ -62,6 +62,16 @@ TEST_P(EveryAugmentation, ShapesLayoutAndTargets) {
   }
 }
 
+TEST_P(EveryAugmentation, Bfloat16ImagesAreRoundedOnce) {
+  const Batch floats = batch(1);
+  context_.image_dtype = at::kBFloat16;
+  const Batch rounded = batch(1);
+  EXPECT_EQ(rounded.images.scalar_type(), at::kBFloat16);
+  EXPECT_TRUE(rounded.images.equal(floats.images.to(at::kBFloat16)));
+  EXPECT_TRUE(rounded.images.is_contiguous(at::MemoryFormat::ChannelsLast));
+  EXPECT_TRUE(rounded.targets.equal(floats.targets));
+}
+
 TEST_P(EveryAugmentation, LeavesTheDataAlone) {
   const auto images = context_.train.images.clone(), labels = context_.train.labels.clone();
   batch(0);

@@ -13,9 +13,9 @@
 
 #include "ekd/core/tensor_file.h"
 #include "ekd/kernels/augmix_task.h"
-#include "ekd/kernels/base_view.h"
 #include "ekd/kernels/rotation.h"
 #include "ekd/kernels/serial_team.h"
+#include "ekd/kernels/views.h"
 #include "tests/kernels/noise_images.h"
 
 namespace ekd {
@@ -151,8 +151,6 @@ TEST(AugmixViews, EqualItsPartsBitForBit) {
         {{AugmixOp::kTranslateY, 5}, {AugmixOp::kAutocontrast, 0}, kEnd},
         {{AugmixOp::kShearY, -0.2}, {AugmixOp::kSolarize, 99}, {AugmixOp::kPosterize, 3}}};
     const std::vector<float> weights{0.2F, 0.5F, 0.3F, 0.7F};
-    const auto views =
-        augmix_views(image, at::zeros({1}, at::kLong), tables_for(image, chains, weights), normalisation);
     const auto clean = normalised_images(image, normalisation);
     auto mixed = at::zeros({1, 3, height, width}, at::kFloat);
     for (std::size_t i = 0; i < chains.size(); ++i) {
@@ -161,8 +159,13 @@ TEST(AugmixViews, EqualItsPartsBitForBit) {
       mixed = mixed.add(normalised_images(bytes, normalisation).mul(weights[i]));
     }
     mixed = clean.mul(1.0F - weights[3]).add(mixed.mul(weights[3]));
+    const auto tables = tables_for(image, chains, weights);
+    const auto views = augmix_views(image, at::zeros({1}, at::kLong), tables, normalisation);
     EXPECT_TRUE(views.narrow(0, 0, 1).equal(clean));
     for (const int mixture : {1, 2}) EXPECT_TRUE(views.narrow(0, mixture, 1).equal(mixed)) << height << " " << mixture;
+    const auto rounded = augmix_views(image, at::zeros({1}, at::kLong), tables, normalisation, at::kBFloat16);
+    EXPECT_TRUE(rounded.equal(views.to(at::kBFloat16)));
+    EXPECT_TRUE(rounded.is_contiguous(at::MemoryFormat::ChannelsLast));
   }
 }
 

@@ -19,6 +19,7 @@ struct AugmentationContext {
   AugmentConfig config;
   std::uint32_t seed = 0;
   std::int64_t batch_size = 0;
+  at::ScalarType image_dtype = at::kFloat;  // or kBFloat16: the same images, each value rounded once
 };
 
 class Augmentation {
@@ -29,7 +30,7 @@ class Augmentation {
   virtual void begin_epoch(std::int64_t epoch) = 0;
 
   // The batch of `rows` (int64 [B], on the images' device), the `batch_index`-th of the epoch.
-  // images are float32 [views * B, C, H, W] in channels_last layout.
+  // images are [views * B, C, H, W] in channels_last layout, of the context's dtype.
   virtual Batch batch(const at::Tensor& rows, std::int64_t batch_index) const = 0;
 };
 

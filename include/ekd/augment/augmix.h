@@ -8,10 +8,6 @@
 
 namespace ekd {
 
-// Three views of the images at `rows` (int64 [B]) with what was drawn for those rows; one-hot targets.
-Batch augmix(const ImageSet& train, const at::Tensor& rows, const AugmixTables& draws,
-             const Normalisation& normalisation, std::int64_t classes);
-
 // For rows 0, …, count - 1, on the CPU: base views, and for both mixtures depth uniform in 1 … augmix_depth for each
 // chain, operations uniform over the nine, a level ~ U(.1, severity) and a sign for each, weights over the chains ~
 // Dirichlet(alpha), share of the mixture ~ Beta(alpha, alpha).

@@ -24,8 +24,9 @@ ViewParams view_params(double degrees, std::int64_t top, std::int64_t left, bool
 at::Tensor draw_base_views(std::uint32_t seed, RandomStream stream, std::uint32_t epoch, std::int64_t count,
                            ImageSize size, const AugmentConfig& config);
 
-// Images as evaluation sees them: uint8 [B, C, H, W] → normalised float32 [B, C, H, W] in channels_last layout.
-at::Tensor clean_view(const at::Tensor& images, const Normalisation& normalisation);
+// Images as evaluation sees them: uint8 [B, C, H, W] → normalised [B, C, H, W] in channels_last layout, of `dtype`
+// float32 or bfloat16.
+at::Tensor clean_view(const at::Tensor& images, const Normalisation& normalisation, at::ScalarType dtype = at::kFloat);
 
 // float32 [B, classes] with 1 at the label; labels int64 [B] in [0, classes).
 at::Tensor one_hot_targets(const at::Tensor& labels, std::int64_t classes);

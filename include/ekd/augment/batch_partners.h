@@ -19,15 +19,12 @@ class BatchPartners {
   // draw(index, size): the permutation int64 [size], on the CPU.
   void begin_epoch(at::Device device, const std::function<at::Tensor(std::int64_t, std::int64_t)>& draw);
 
-  // int64 [size], a permutation of {0, …, size - 1}; size is size_of_batch(index).
-  at::Tensor at(std::int64_t index, std::int64_t size) const;
+  // rows int64 [size_of_batch(index)], the index-th batch; returns each one's partner among them.
+  at::Tensor of(const at::Tensor& rows, std::int64_t index) const;
 
  private:
   std::int64_t rows_, batch_size_, batches_;
   at::Tensor partners_;  // int64 [batches, batch_size]
 };
-
-// images.index_select(0, rows) that keeps the channels_last layout.
-at::Tensor select_images(const at::Tensor& images, const at::Tensor& rows);
 
 }  // namespace ekd

@@ -7,16 +7,12 @@
 
 namespace ekd {
 
-// One row each image, or one row for all.
+// Partners' pixels are pasted in the boxes; targets become weight · own + (1 - weight) · partner's; labels stay. One
+// row each image, or one row for all.
 struct CutmixDraws {
   at::Tensor boxes;   // int32 [B or 1, 4]: x1, y1, x2, y2 of the pasted box
   at::Tensor weight;  // float32 [B or 1], in [0, 1]: the image's own share of the target
 };
-
-// Pastes the partners' pixels in the boxes; targets become weight · own + (1 - weight) · partner's; labels stay.
-// partner_images float32 [B, C, H, W], partner_targets float32 [B, classes].
-Batch cutmix(Batch batch, const at::Tensor& partner_images, const at::Tensor& partner_targets,
-             const CutmixDraws& draws);
 
 struct CutmixTable {
   CutmixDraws draws;

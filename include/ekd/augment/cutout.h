@@ -8,10 +8,8 @@
 namespace ekd {
 
 struct CutoutDraws {
-  at::Tensor boxes;  // int32 [B, 4]: x1, y1, x2, y2
+  at::Tensor boxes;  // int32 [B, 4]: x1, y1, x2, y2 of the zeros
 };
-
-Batch cutout(Batch batch, const CutoutDraws& draws);
 
 // For rows 0, …, count - 1 a square of `side` pixels about a uniform centre, clipped; on the CPU.
 CutoutDraws draw_cutout(std::uint32_t seed, std::uint32_t epoch, std::int64_t count, ImageSize size, std::int64_t side);

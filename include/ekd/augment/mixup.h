@@ -6,13 +6,11 @@
 
 namespace ekd {
 
+// Images and targets become factor · own + (1 - factor) · partner's; labels stay.
 struct MixupDraws {
   at::Tensor factor;   // float32, 0-dim, in [0, 1]: the image's own share
   at::Tensor partner;  // int64 [B], a permutation of {0, …, B - 1}
 };
-
-// images and targets become factor · own + (1 - factor) · partner's; labels stay.
-Batch mixup(Batch batch, const MixupDraws& draws);
 
 // One factor ~ Beta(alpha, alpha) for the whole batch; on the CPU.
 MixupDraws draw_mixup(std::uint32_t seed, std::uint32_t epoch, std::int64_t batch_index, std::int64_t size,

@@ -17,6 +17,8 @@ enum class Precision { kFp32, kBf16 };
 // "auto": bf16 where the device computes in it (AVX-512 BF16 on a CPU, compute capability 8.0 on CUDA).
 Precision resolve_precision(const std::string& text, at::Device device);
 std::string precision_name(Precision precision);
+// What images are made as: bfloat16 where the first convolution would round them to it anyway.
+at::ScalarType image_dtype(Precision precision);
 
 // 0: as many as the process may use cores.
 void set_threads(std::int64_t threads);

@@ -35,8 +35,8 @@ struct Dataset {
 
 // One training batch after augmentation.
 struct Batch {
-  at::Tensor
-      images;  // float32 [views * B, C, H, W], normalised; the views of one image lie B apart, the clean one first
+  at::Tensor images;  // float32 or bfloat16 [views * B, C, H, W], normalised, channels_last; the views of one image lie
+                      // B apart, the clean one first
   at::Tensor targets;  // float32 [B, classes]; rows sum to 1
   at::Tensor labels;   // int64 [B]; what the images showed before mixing
   std::int64_t views = 1;

@@ -14,7 +14,7 @@ namespace ekd {
 
 class BatchStream {
  public:
-  // The context's images and labels lie on the device that trains.
+  // The context's images and labels lie on the device that trains; `precision` decides what images it makes.
   BatchStream(const AugmentationContext& context, std::vector<Teacher> teachers, Precision precision);
 
   std::int64_t size() const { return size_; }

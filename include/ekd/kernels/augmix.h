@@ -19,10 +19,10 @@ struct AugmixTables {
 // Affine maps of the rotations by -30, -29, …, 30 degrees, on the CPU.
 at::Tensor augmix_rotations(std::int64_t height, std::int64_t width);
 
-// images uint8 [N, C, H, W], contiguous, C <= 3; rows int64 [B] of images and of the tables. Returns float32
-// [3 · B, C, H, W] in channels_last layout: clean views, first mixtures, second mixtures. Base order: rotate, flip,
-// crop.
+// images uint8 [N, C, H, W], contiguous, C <= 3; rows int64 [B] of images and of the tables. Returns [3 · B, C, H, W]
+// in channels_last layout: clean views, first mixtures, second mixtures; `dtype` float32 or bfloat16, which is
+// float32's value rounded once. Base order: rotate, flip, crop.
 at::Tensor augmix_views(const at::Tensor& images, const at::Tensor& rows, const AugmixTables& tables,
-                        const Normalisation& normalisation);
+                        const Normalisation& normalisation, at::ScalarType dtype = at::kFloat);
 
 }  // namespace ekd

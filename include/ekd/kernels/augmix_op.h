@@ -10,6 +10,7 @@
 #include "ekd/kernels/host_device.h"
 #include "ekd/kernels/lut.h"
 #include "ekd/kernels/normalise.h"
+#include "ekd/kernels/planar_shape.h"
 
 namespace ekd {
 
@@ -29,11 +30,6 @@ enum class AugmixOp : std::int8_t {
 constexpr int kAugmixOps = 9;
 constexpr int kMostRotation = 30;
 constexpr int kRotations = 2 * kMostRotation + 1;
-
-struct PlanarShape {
-  int channels, height, width;
-  EKD_HOST_DEVICE int pixels() const { return height * width; }
-};
 
 struct AugmixScratch {
   int histogram[kMaxChannels][kByteValues];  // then, for equalize, pixels below each value

@@ -1,10 +1,12 @@
 // One image's AugMix views, for the CPU and the CUDA driver: base view, two mixtures of chains of operations, mixed
-// after normalising: (1 - m) x + m Σ w_i chain_i(x), in float32 and in this order.
+// after normalising: (1 - m) x + m Σ w_i chain_i(x), in float32 and in this order; rounded to the output's type at
+// last.
 #pragma once
 
 #include <cstdint>
 
 #include "ekd/kernels/augmix_op.h"
+#include "ekd/kernels/bf16.h"
 #include "ekd/kernels/host_device.h"
 #include "ekd/kernels/view_map.h"
 
@@ -21,7 +23,9 @@ struct AugmixTask {
   const double* amounts;          // [N, 2, width, depth]
   const float* weights;           // [N, 2, width + 1]: the chains' w, then m
   const Affine* rotations;        // [kRotations]
-  float* out;                     // [3, batch, height, width, channels]
+  void* out;                      // float or Bf16 [3, batch, height, width, channels]
+  float* sums;                    // for the CUDA driver: [batch, height, width, channels] of scratch
+  bool bf16;
   std::int64_t batch;
   PlanarShape shape;
   int chains, depth;
@@ -39,23 +43,28 @@ EKD_HOST_DEVICE void for_each_normalised(PlanarShape shape, const std::uint8_t* 
 }
 
 struct FirstTerm {
-  float* out;
+  float* sums;
   float weight;
-  EKD_HOST_DEVICE void operator()(int i, float value) const { out[i] = weight * value; }
+  EKD_HOST_DEVICE void operator()(int i, float value) const { sums[i] = weight * value; }
 };
 struct NextTerm {
-  float* out;
+  float* sums;
   float weight;
-  EKD_HOST_DEVICE void operator()(int i, float value) const { out[i] += weight * value; }
+  EKD_HOST_DEVICE void operator()(int i, float value) const { sums[i] += weight * value; }
 };
+template <class T>
 struct WithClean {
-  float* out;
+  const float* sums;
   float mixed;  // share of the mixture
-  EKD_HOST_DEVICE void operator()(int i, float value) const { out[i] = (1.0F - mixed) * value + mixed * out[i]; }
+  T* out;
+  EKD_HOST_DEVICE void operator()(int i, float value) const {
+    out[i] = from_float<T>((1.0F - mixed) * value + mixed * sums[i]);
+  }
 };
+template <class T>
 struct Copy {
-  float* out;
-  EKD_HOST_DEVICE void operator()(int i, float value) const { out[i] = value; }
+  T* out;
+  EKD_HOST_DEVICE void operator()(int i, float value) const { out[i] = from_float<T>(value); }
 };
 
 // The image after a chain's operations: `base` itself, or one of the two buffers.
@@ -75,11 +84,12 @@ EKD_HOST_DEVICE const std::uint8_t* apply_chain(const AugmixTask& task, std::int
   return image;
 }
 
-// The b-th image's three views. `buffers`: kAugmixBuffers images of bytes that the team shares.
+// The b-th image's three views. `buffers`: kAugmixBuffers images of bytes that the team shares; `sums`: one of floats,
+// of which each worker uses its own pixels only.
 EKD_TEAM_TEMPLATE
-template <class Team>
-EKD_HOST_DEVICE void augmix_image(const AugmixTask& task, std::int64_t b, std::uint8_t* buffers, AugmixScratch& scratch,
-                                  const NormaliseTable& table, const Team& team) {
+template <class T, class Team>
+EKD_HOST_DEVICE void augmix_image(const AugmixTask& task, std::int64_t b, std::uint8_t* buffers, float* sums,
+                                  AugmixScratch& scratch, const NormaliseTable& table, const Team& team) {
   const PlanarShape shape = task.shape;
   const int pixels = shape.pixels(), bytes = shape.channels * pixels;
   const std::int64_t row = task.rows[b];
@@ -92,23 +102,23 @@ EKD_HOST_DEVICE void augmix_image(const AugmixTask& task, std::int64_t b, std::u
       base[c * pixels + i] = source < 0 ? std::uint8_t{0} : stored[c * pixels + source];
   }
   team.sync();
-  for_each_normalised(shape, base, table, team, Copy{task.out + b * bytes});
+  for_each_normalised(shape, base, table, team, Copy<T>{static_cast<T*>(task.out) + b * bytes});
 
   for (int mixture = 0; mixture < kAugmixMixtures; ++mixture) {
-    float* out = task.out + ((mixture + 1) * task.batch + b) * bytes;
+    T* out = static_cast<T*>(task.out) + ((mixture + 1) * task.batch + b) * bytes;
     const std::int64_t drawn = row * kAugmixMixtures + mixture;
     const float* weights = task.weights + drawn * (task.chains + 1);
     for (int chain = 0; chain < task.chains; ++chain) {
       const std::int64_t first = (drawn * task.chains + chain) * task.depth;
       const std::uint8_t* image = apply_chain(task, first, base, buffers + bytes, scratch, team);
       if (chain == 0) {
-        for_each_normalised(shape, image, table, team, FirstTerm{out, weights[chain]});
+        for_each_normalised(shape, image, table, team, FirstTerm{sums, weights[chain]});
       } else {
-        for_each_normalised(shape, image, table, team, NextTerm{out, weights[chain]});
+        for_each_normalised(shape, image, table, team, NextTerm{sums, weights[chain]});
       }
       team.sync();
     }
-    for_each_normalised(shape, base, table, team, WithClean{out, weights[task.chains]});
+    for_each_normalised(shape, base, table, team, WithClean<T>{sums, weights[task.chains], out});
   }
 }
 

@@ -9,6 +9,8 @@
 #define EKD_HOST_DEVICE
 #define EKD_TEAM_TEMPLATE
 #endif
+// For what a loop over pixels must take in, so that what is the same for all of them stays in registers.
+#define EKD_ALWAYS_INLINE inline __attribute__((always_inline))
 
 struct CUstream_st;
 

@@ -1,7 +1,9 @@
-// What the image kernels require of their tensors.
+// What the image kernels require of their tensors, and what they return.
 #pragma once
 
 #include <ATen/core/Tensor.h>
+
+#include "ekd/kernels/planar_shape.h"
 
 namespace ekd {
 
@@ -13,5 +15,11 @@ void check_rows(const at::Tensor& rows, const at::Tensor& images, std::int64_t c
 
 // A drawn table: contiguous, of this dtype and device, [N, …] with `row_values` values a row.
 void check_table(const at::Tensor& table, const at::Tensor& images, at::ScalarType dtype, std::int64_t row_values);
+
+PlanarShape planar_shape(const at::Tensor& images);
+
+// Memory for `count` images of the stored ones' shape and device: [count, C, H, W] in channels_last layout, float32 or
+// bfloat16.
+at::Tensor empty_batch(std::int64_t count, const at::Tensor& images, at::ScalarType dtype);
 
 }  // namespace ekd

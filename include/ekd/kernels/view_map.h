@@ -20,7 +20,8 @@ static_assert(sizeof(ViewParams) == kViewWords * sizeof(std::int32_t), "views ar
 enum class ViewOrder { kCropFlipRotate, kRotateFlipCrop };
 
 // Offset in the image's plane, or -1 for the zeros outside.
-EKD_HOST_DEVICE inline int view_source(const ViewParams& view, ViewOrder order, Pixel p, int width, int height) {
+EKD_HOST_DEVICE EKD_ALWAYS_INLINE int view_source(const ViewParams& view, ViewOrder order, Pixel p, int width,
+                                                  int height) {
   if (order == ViewOrder::kCropFlipRotate) {
     p = nearest_source(view.rotation, p);
     if (!inside(p, width, height)) return -1;

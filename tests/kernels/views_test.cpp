@@ -1,5 +1,5 @@
 // The base view against Pillow's crop, flip and rotate, and against torchvision's normalising, bit for bit.
-#include "ekd/kernels/base_view.h"
+#include "ekd/kernels/views.h"
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
@@ -46,7 +46,7 @@ TEST(BaseView, AgreesWithPillowBitForBit) {
       const at::Tensor& expected = file.at(prefix + "output");
       const auto views = golden_views(file, prefix, static_cast<int>(images.size(3)), static_cast<int>(images.size(2)));
       const auto cases = rows_up_to(expected.size(0));
-      const auto got = to_bytes(base_view(images, cases.remainder(images.size(0)), views, cases, order, kUnit));
+      const auto got = to_bytes(base_view(images, {cases.remainder(images.size(0)), views, cases, order}, kUnit));
       EXPECT_EQ(got.ne(expected).sum().item<std::int64_t>(), 0) << prefix;
       compared += static_cast<int>(expected.size(0));
     }
@@ -66,7 +66,7 @@ TEST(BaseView, IdentityIsPlainNormalising) {
   const auto images = noise_images(5, 3, 20, 12);
   const auto views = at::tensor({65536, 0, 32768, 0, 65536, 32768, 0, 0, 0}, at::kInt).view({1, kViewWords});
   for (const auto order : {ViewOrder::kCropFlipRotate, ViewOrder::kRotateFlipCrop}) {
-    const auto got = base_view(images, rows_up_to(5), views, at::zeros({5}, at::kLong), order, Normalisation{});
+    const auto got = base_view(images, {rows_up_to(5), views, at::zeros({5}, at::kLong), order}, Normalisation{});
     EXPECT_TRUE(got.equal(normalised_images(images, Normalisation{})));
     EXPECT_TRUE(got.is_contiguous(at::MemoryFormat::ChannelsLast));
   }
@@ -81,7 +81,7 @@ TEST(BaseView, CropAndFlipByHand) {
   const auto views = at::zeros({1, kViewWords}, at::kInt);
   *reinterpret_cast<ViewParams*>(views.mutable_data_ptr<std::int32_t>()) = view;
   const auto show = [&](ViewOrder order) {
-    return to_bytes(base_view(image, rows_up_to(1), views, rows_up_to(1), order, kUnit)).flatten();
+    return to_bytes(base_view(image, {rows_up_to(1), views, rows_up_to(1), order}, kUnit)).flatten();
   };
   EXPECT_TRUE(show(ViewOrder::kCropFlipRotate).equal(at::tensor({0, 30, 20}, at::kByte)));
   EXPECT_TRUE(show(ViewOrder::kRotateFlipCrop).equal(at::tensor({20, 10, 0}, at::kByte)));
@@ -91,8 +91,7 @@ TEST(BaseView, CropAndFlipByHand) {
 TEST(BaseView, PaddingIsBlackBeforeNormalising) {
   const auto image = at::full({1, 1, 4, 4}, 255, at::kByte);
   const auto views = at::tensor({65536, 0, 32768, 0, 65536, 32768, 4, 0, 0}, at::kInt).view({1, kViewWords});
-  const auto got =
-      base_view(image, rows_up_to(1), views, rows_up_to(1), ViewOrder::kCropFlipRotate, {{0.5F, 0, 0}, {0.25F, 1, 1}});
+  const auto got = base_view(image, {rows_up_to(1), views, rows_up_to(1)}, {{0.5F, 0, 0}, {0.25F, 1, 1}});
   EXPECT_TRUE(got.eq(-2).all().item<bool>());
 }
 
@@ -100,7 +99,7 @@ TEST(BaseView, RefusesWhatItCannotRead) {
   const auto images = noise_images(2, 3, 8, 8);
   const auto views = at::zeros({2, kViewWords}, at::kInt);
   const auto view = [&](const at::Tensor& pixels, const at::Tensor& rows) {
-    return base_view(pixels, rows, views, rows, ViewOrder::kCropFlipRotate, kUnit);
+    return base_view(pixels, {rows, views, rows}, kUnit);
   };
   EXPECT_THROW(view(images, at::tensor({2}, at::kLong)), c10::Error);
   EXPECT_THROW(view(images, at::tensor({-1}, at::kLong)), c10::Error);

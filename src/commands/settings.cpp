@@ -33,6 +33,14 @@ const Field& field_with_key(const std::vector<Field>& fields, const std::string&
   throw std::logic_error("no field " + key);
 }
 
+// What a text given to the field's flag or variable says of the field: a flag --no-… says the opposite.
+std::string text_for(const Field& field, const std::string& text) {
+  if (!field.flag.starts_with("--no-")) return text;
+  if (text == "true" || text == "1" || text == "on") return "false";
+  if (text == "false" || text == "0" || text == "off") return "true";
+  return text;
+}
+
 std::string help_of(const Field& field) {
   const std::string value = field_json(field).dump();
   return field.help + " (" + field.key + "; " + accepted_text(field) +
@@ -84,7 +92,7 @@ void Settings::apply(Config& config) const {
     if (field.flag.empty()) continue;
     const std::string variable = environment_name(field.flag);
     const char* value = std::getenv(variable.c_str());
-    if (value != nullptr && *value != '\0') apply_text(fields, field.key, value, variable);
+    if (value != nullptr && *value != '\0') apply_text(fields, field.key, text_for(field, value), variable);
   }
   apply_typed(fields);
 }
@@ -104,7 +112,7 @@ void Settings::apply_typed(const std::vector<Field>& fields) const {
     if (found == keys_.end()) continue;
     const Field& field = field_with_key(fields, found->second);
     if (std::holds_alternative<bool*>(field.value)) {
-      apply_text(fields, field.key, option->results().at(nth), field.flag);
+      apply_text(fields, field.key, text_for(field, option->results().at(nth)), field.flag);
     } else if (is_text_list(field)) {
       // A repeated flag is one list.
       if (nth == 0) apply_json(fields, layer_of(field.key, values_.at(field.flag)), field.flag);

@@ -15,13 +15,13 @@ std::unique_ptr<Augmentation> make_augmentation_in(AugmentationContext context, 
 
 }  // namespace
 
-BatchStream::BatchStream(const AugmentationContext& context, std::vector<Teacher> teachers, Precision precision)
+BatchStream::BatchStream(const AugmentationContext& context, std::vector<Teacher> teachers, Precision precision,
+                         bool graph)
     : size_(context.train.size()),
       batch_size_(context.batch_size),
       seed_(context.seed),
       augmentation_(make_augmentation_in(context, precision)),
-      teachers_(std::move(teachers)),
-      precision_(precision),
+      teachers_(std::make_unique<TeacherPass>(std::move(teachers), precision, context.train.images.device(), graph)),
       device_(context.train.images.device()) {}
 
 void BatchStream::begin_epoch(std::int64_t epoch) {
@@ -34,10 +34,7 @@ Batch BatchStream::batch(std::int64_t step, const std::set<std::size_t>& teacher
   const std::int64_t begin = step * batch_size_;
   const std::int64_t count = std::min(batch_size_, size_ - begin);
   Batch batch = augmentation_->batch(order_.narrow(0, begin, count), step);
-  const at::Tensor first_view = batch.images.narrow(0, 0, count);
-  batch.teacher_logits.resize(teachers_.size());
-  for (const std::size_t i : teachers)
-    batch.teacher_logits[i] = teacher_logits(teachers_.at(i), first_view, precision_);
+  batch.teacher_logits = teachers_->logits(batch.images.narrow(0, 0, count), teachers);
   return batch;
 }
 

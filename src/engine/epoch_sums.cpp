@@ -2,38 +2,42 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/logical_and.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 namespace ekd {
-namespace {
 
-at::Tensor never(const at::Tensor& sums) { return at::full({sums.size(0)}, -1, sums.options().dtype(at::kLong)); }
+EpochSums::EpochSums(at::Device device) : step_(at::zeros({}, at::TensorOptions().dtype(at::kLong).device(device))) {}
 
-}  // namespace
+void EpochSums::set_names(std::vector<std::string> names) {
+  names_ = std::move(names);
+  const auto count = static_cast<std::int64_t>(names_.size());
+  sums_ = at::zeros({count}, step_.options().dtype(at::kDouble));
+  first_bad_ = at::zeros({count}, step_.options()).fill_(-1);
+}
 
-void EpochSums::add(const LossTerms& losses, const at::Tensor& total, std::int64_t batch_size, std::int64_t step) {
+void EpochSums::begin_step(std::int64_t step, std::int64_t batch_size) {
+  step_.fill_(step);
+  samples_ += batch_size;
+}
+
+void EpochSums::add(const LossTerms& losses, const at::Tensor& total, std::int64_t batch_size) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> values{total.detach()};
   for (const auto& term : losses.terms) values.push_back(term.value.detach());
   const at::Tensor now = at::stack(values).to(at::kDouble);
   if (names_.empty()) {
-    names_.push_back("loss");
-    for (const auto& term : losses.terms) names_.push_back(term.name);
-    sums_ = at::zeros_like(now);
-    first_bad_ = never(sums_);
+    std::vector<std::string> names{"loss"};
+    for (const auto& term : losses.terms) names.push_back(term.name);
+    set_names(std::move(names));
   }
   TORCH_CHECK(names_.size() == values.size(), "the terms of an objective do not change");
   sums_ += now * static_cast<double>(batch_size);
   const at::Tensor newly_bad = at::logical_and(first_bad_ < 0, at::isfinite(now).logical_not());
-  first_bad_.masked_fill_(newly_bad, step);
-  samples_ += batch_size;
+  first_bad_.copy_(at::where(newly_bad, step_, first_bad_));  // masked_fill_ would read the step back
 }
 
 EpochSums::NonFinite EpochSums::first_non_finite() const {
@@ -50,23 +54,29 @@ EpochSums::NonFinite EpochSums::first_non_finite() const {
 
 std::vector<EpochSums::Mean> EpochSums::means() const {
   std::vector<Mean> means;
-  if (names_.empty()) return means;
+  if (samples_ == 0) return means;
   const at::Tensor sums = values();
   for (std::size_t i = 0; i < names_.size(); ++i)
     means.push_back({names_[i], sums.const_data_ptr<double>()[i] / static_cast<double>(samples_)});
   return means;
 }
 
-void EpochSums::clear() { *this = EpochSums(); }
+// In place: a graph adds to these very tensors.
+void EpochSums::clear() {
+  samples_ = 0;
+  if (names_.empty()) return;
+  sums_.zero_();
+  first_bad_.fill_(-1);
+}
 
-at::Tensor EpochSums::values() const { return sums_.defined() ? sums_.to(at::kCPU) : at::zeros({0}, at::kDouble); }
+at::Tensor EpochSums::values() const { return samples_ > 0 ? sums_.to(at::kCPU) : at::zeros({0}, at::kDouble); }
 
-void EpochSums::restore(at::Tensor values, std::vector<std::string> names, std::int64_t samples, at::Device device) {
+void EpochSums::restore(const at::Tensor& values, const std::vector<std::string>& names, std::int64_t samples) {
   clear();
   if (names.empty()) return;
-  names_ = std::move(names);
-  sums_ = values.to(device);
-  first_bad_ = never(sums_);
+  if (names_.empty()) set_names(names);
+  TORCH_CHECK(names_ == names, "the terms of an objective do not change");
+  sums_.copy_(values);
   samples_ = samples;
 }
 

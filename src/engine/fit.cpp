@@ -60,11 +60,24 @@ class Learners {
   const LearnerGuard& guard_;
 };
 
+// A device that works while the host goes on still is at the steps it was given; that time is theirs.
+void wait_for_steps(Learners& learners, Position here) {
+  const auto start = Clock::now();
+  std::vector<Learner*> waited;
+  learners.each(standing_at(here), [&](Learner& learner) {
+    learner.wait();
+    waited.push_back(&learner);
+  });
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  for (Learner* learner : waited) learner->add_seconds(seconds);
+}
+
 // The steps of one epoch from `from` on. Returns false where a signal asked to stop.
 bool run_epoch(BatchStream& stream, Learners& learners, Position from, Progress& progress, const std::string& label) {
   const std::int64_t steps = stream.steps_per_epoch();
   stream.begin_epoch(from.epoch);
-  for (std::int64_t step = from.step; step < steps; ++step) {
+  std::int64_t step = from.step;
+  for (bool stops = false; step < steps && !stops; ++step) {
     const auto start = Clock::now();
     const Position here{from.epoch, step};
     const auto due = learners.at(here);
@@ -78,9 +91,10 @@ bool run_epoch(BatchStream& stream, Learners& learners, Position from, Progress&
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     for (Learner* learner : trained) learner->add_seconds(seconds);
     progress.step(label, from.epoch * steps + step + 1, batch.size());
-    if (stop_request() != 0 && step + 1 < steps) return false;
+    stops = stop_request() != 0;
   }
-  return true;
+  wait_for_steps(learners, {from.epoch, step});
+  return step == steps;
 }
 
 }  // namespace

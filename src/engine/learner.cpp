@@ -33,13 +33,18 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+at::Device device_of(const Classifier& model) { return model.parameters().at(0).tensor.device(); }
+
 }  // namespace
 
 Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_epoch)
     : setup_(std::move(setup)),
       dir_(dir),
       steps_per_epoch_(steps_per_epoch),
-      sgd_(setup_.model->parameters(), setup_.optim) {
+      sgd_(setup_.model->parameters(), setup_.optim,
+           device_of(*setup_.model).is_cuda() ? RateIn::kTensor : RateIn::kHost),
+      sums_(device_of(*setup_.model)),
+      steps_(device_of(*setup_.model), setup_.graph, folder()) {
   if (std::filesystem::exists(dir_.checkpoint())) resume();
   metric_log_.emplace(dir_.metrics(), position_.epoch);
 }
@@ -48,8 +53,29 @@ double Learner::rate_at(std::int64_t epoch, std::int64_t step) const {
   return learning_rate_at(setup_.optim, epoch * steps_per_epoch_ + step, steps_per_epoch_);
 }
 
+// Without the logits of teachers that others ask.
+Batch Learner::own_part(const Batch& batch) const {
+  Batch own = batch;
+  own.teacher_logits.assign(batch.teacher_logits.size(), at::Tensor());
+  for (const std::size_t teacher : setup_.objective.teachers)
+    own.teacher_logits.at(teacher) = batch.teacher_logits.at(teacher);
+  return own;
+}
+
 void Learner::train_step(const Batch& batch) {
   setup_.model->set_training(true);
+  const auto prepare = [&] {
+    sgd_.set_rate(rate_at(position_.epoch, position_.step));
+    sums_.begin_step(position_.step, batch.size());
+  };
+  steps_.run(own_part(batch), {batch.size(), batch.views}, {prepare, [this](const Batch& own) { compute_step(own); }});
+  ++position_.step;
+  if (batch.images.is_cpu()) check_finite();
+}
+
+// May be recorded and replayed: no number of the host that changes between steps, nothing read back.
+void Learner::compute_step(const Batch& batch) {
+  sgd_.drop_gradients();  // of a recording that failed
   at::Tensor logits;
   {
     const AutocastGuard autocast(batch.images.device(), setup_.predict.precision);
@@ -58,10 +84,8 @@ void Learner::train_step(const Batch& batch) {
   const LossTerms losses = setup_.objective.terms(batch, logits.to(at::kFloat));
   const at::Tensor total = losses.total();
   total.backward();
-  sgd_.step(rate_at(position_.epoch, position_.step));
-  sums_.add(losses, total, batch.size(), position_.step);
-  ++position_.step;
-  if (batch.images.is_cpu()) check_finite();
+  sgd_.step();
+  sums_.add(losses, total, batch.size());
 }
 
 void Learner::add_seconds(double seconds) {
@@ -119,6 +143,7 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
 }
 
 void Learner::finish_epoch() {
+  steps_.join();
   check_finite();
   if (!all_finite(model_state(*setup_.model))) {
     throw NonFiniteError(folder() + ": weights are not finite after epoch " + std::to_string(position_.epoch) +
@@ -148,6 +173,7 @@ void Learner::finish_epoch() {
 }
 
 void Learner::save_checkpoint() {
+  steps_.join();
   check_finite();
   if (!all_finite(model_state(*setup_.model))) {
     throw NonFiniteError(folder() + ": weights are not finite at step " + std::to_string(position_.step) +
@@ -176,8 +202,7 @@ void Learner::resume() {
   best_ = std::move(stored.best);
   epoch_seconds_ = stored.epoch_seconds;
   total_seconds_ = stored.total_seconds;
-  const at::Device device = setup_.watched.set.images.device();
-  sums_.restore(stored.sums, stored.sum_names, stored.samples, device);
+  sums_.restore(stored.sums, stored.sum_names, stored.samples);
   spdlog::info("{}: going on from epoch {}, step {}", folder(), position_.epoch, position_.step);
 }
 

@@ -99,7 +99,7 @@ void prepare_stream(const Config& config, CommonSetup& common) {
                                     .config = config.augment,
                                     .seed = static_cast<std::uint32_t>(config.run.seed),
                                     .batch_size = config.optim.batch_size};
-  common.stream = std::make_unique<BatchStream>(context, common.teachers, common.precision);
+  common.stream = std::make_unique<BatchStream>(context, common.teachers, common.precision, config.run.graph);
 }
 
 LearnerSetup learner_setup(const TrainingRequest& request, OwnSetup& own, const CommonSetup& common,
@@ -109,6 +109,7 @@ LearnerSetup learner_setup(const TrainingRequest& request, OwnSetup& own, const 
           .objective = make_objective(request, own, common),
           .optim = request.config.optim,
           .eval_every = request.config.eval.every,
+          .graph = request.config.run.graph,
           .predict = {common.data.normalisation, request.config.eval.batch_size, common.precision},
           .watched = {validated ? "val" : "test", validated ? common.data.val : common.data.test},
           .identity = own.identity,

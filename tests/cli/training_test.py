@@ -190,6 +190,13 @@ class Resume(TrainingTest):
         self.assertEqual((record["status"], record["resumed"]), ("finished", 1))
         self.assertEqual(json.loads((self.folder / "grown/config.json").read_text())["optim"]["epochs"], 3)
 
+    def test_with_or_without_graphs_is_the_same_run(self):
+        ended = self.resume("--no-graph").done("finished")
+        self.assertEqual(ended.warnings(), [])
+        self.train("launched", "--no-graph").done()
+        self.assertEqual(sha256(self.folder / "launched/last.safetensors"), sha256(self.base / "last.safetensors"))
+        self.resume("--set", "run.graph=true", "--epochs", "3", name="launched").done("going on from epoch 2", "epoch 3/3")
+
     def test_other_threads_warn(self):
         ended = self.resume("--threads", "2").done("finished")
         self.assertTrue(any("run.threads (2, was 0)" in line and "not promised" in line for line in ended.warnings()), str(ended))

@@ -71,6 +71,7 @@ class Values(UsageTest):
             (("--milestones", "1,,2"), ("optim.milestones", "a list of whole numbers", "'1,,2'")),
             (("--milestones", "1,2,"), ("optim.milestones", "a list of whole numbers", "'1,2,'")),
             (("--nesterov=perhaps",), ("--nesterov", "true or false", "perhaps")),
+            (("--no-graph=perhaps",), ("--no-graph", "true or false", "perhaps")),
             (("--threads", "4096"), ("run.threads", "[0, 1024]", "'4096'")),
             (("--progress", "line"), ("--progress", "auto", "bar", "lines", "none", "did you mean lines?")),
         ]:
@@ -209,6 +210,15 @@ class Precedence(UsageTest):
         self.assertEqual(rate("--set", "optim.lr=0.4", "--lr", "0.3"), 0.3)
         self.assertEqual(rate("--lr", "0.3", "--set", "optim.lr=0.4"), 0.4)
         self.assertEqual(rate("--lr", "0.3", "--set", "optim.lr=0.4", "--set", "optim.lr=0.5", "--lr", "0.6"), 0.6)
+
+    def test_a_flag_that_turns_a_setting_off(self):
+        graph = lambda *arguments, **options: self.settings(*arguments, **options)["run"]["graph"]
+        self.assertIs(graph(), True)
+        self.assertIs(graph("--no-graph"), False)
+        self.assertIs(graph("--no-graph", "--set", "run.graph=true"), True)
+        self.assertIs(graph("--no-graph=false", env={"EKD_NO_GRAPH": "1"}), True)
+        self.assertIs(graph(env={"EKD_NO_GRAPH": "1"}), False)
+        self.assertIs(graph(env={"EKD_NO_GRAPH": "off"}), True)
 
     def test_variables(self):
         ended = self.ekd("train-teacher", "--print-config", env={"EKD_BATCHSIZE": "3", "EKD_LR": ""}).done()

@@ -15,6 +15,7 @@
 #include "ekd/engine/fit.h"
 #include "ekd/engine/learner.h"
 #include "ekd/models/registry.h"
+#include "ekd/run/metric_log.h"
 #include "ekd/run/run_dir.h"
 #include "tests/support/temporary_folder.h"
 
@@ -28,11 +29,17 @@ struct TrainingSpec {
   std::size_t teachers = 0;
   double lr = 0.002;
   Precision precision = Precision::kFp32;
+  at::Device device = at::kCPU;
+  bool graph = true;
 };
 
 inline const Dataset& tiny_data() {
   static const Dataset data = load_dataset({.dataset = "synthetic", .train_limit = 22, .test_limit = 8, .classes = 4});
   return data;
+}
+
+inline ImageSet on_device(const ImageSet& set, at::Device device) {
+  return {set.images.to(device), set.labels.to(device)};
 }
 
 // One run of a spec in one folder: 22 images in batches of 8, so 3 steps an epoch and a smaller last batch.
@@ -46,13 +53,14 @@ class Training {
       teachers.push_back(
           {"t" + std::to_string(i), "", "", make_model({.name = "shufflenet_v1", .classes = 4}, 100 + i)});
       teachers.back().model->set_training(false);
+      teachers.back().model->to(spec.device);
     }
     AugmentConfig augment;
     augment.name = spec.augmentation;
     stream_ = std::make_unique<BatchStream>(
-        AugmentationContext{tiny_data().train, tiny_data().classes, tiny_data().normalisation, augment, /*seed=*/3,
-                            /*batch_size=*/8},
-        teachers, spec.precision);
+        AugmentationContext{on_device(tiny_data().train, spec.device), tiny_data().classes, tiny_data().normalisation,
+                            augment, /*seed=*/3, /*batch_size=*/8},
+        teachers, spec.precision, spec.graph);
     learner_ = std::make_unique<Learner>(setup(spec), dir_, stream_->steps_per_epoch());
   }
 
@@ -78,7 +86,7 @@ class Training {
     optim.lr = spec.lr;
     optim.schedule = spec.schedule;
     auto model = make_model({.name = spec.model, .classes = 4}, /*seed=*/3);
-    model->to(at::kCPU);
+    model->to(spec.device);
     std::vector<std::size_t> all(spec.teachers);
     for (std::size_t i = 0; i < spec.teachers; ++i) all[i] = i;
     DistillConfig distill;
@@ -86,8 +94,9 @@ class Training {
             .objective = spec.teachers > 0 ? distillation_objective(distill, 12, all) : supervised_objective(12),
             .optim = optim,
             .eval_every = 1,
+            .graph = spec.graph,
             .predict = {tiny_data().normalisation, 8, spec.precision},
-            .watched = {"test", tiny_data().test},
+            .watched = {"test", on_device(tiny_data().test, spec.device)},
             .identity = {"config", tiny_data().sha256, {}, "cpu"}};
   }
 
@@ -100,6 +109,21 @@ inline void expect_same_bits(const Classifier& a, const Classifier& b) {
   const auto left = model_state(a), right = model_state(b);
   ASSERT_EQ(left.size(), right.size());
   for (std::size_t i = 0; i < left.size(); ++i) EXPECT_TRUE(at::equal(left[i].tensor, right[i].tensor)) << left[i].name;
+}
+
+// Trainings that have ended: the same bits, files and metrics but for times.
+inline void expect_same_runs(Training& a, Training& b) {
+  expect_same_bits(a.learner().model(), b.learner().model());
+  EXPECT_EQ(read_text(a.dir().last()), read_text(b.dir().last()));
+  EXPECT_EQ(read_text(a.dir().best()), read_text(b.dir().best()));
+  auto left = read_metrics(a.dir().metrics()), right = read_metrics(b.dir().metrics());
+  EXPECT_EQ(left.size(), static_cast<std::size_t>(a.learner().setup().optim.epochs));
+  for (auto* lines : {&left, &right})
+    for (auto& line : *lines) {
+      line.erase("seconds");
+      line.erase("images_per_s");
+    }
+  EXPECT_EQ(left, right);
 }
 
 }  // namespace ekd::test

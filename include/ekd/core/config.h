@@ -73,6 +73,7 @@ struct RunConfig {
   std::string precision = "auto";
   std::int64_t threads = 0;  // 0: one per core
   bool fused = true;         // ekd's own kernels for the networks' layers
+  bool graph = true;         // CUDA: steps as graphs
   bool deterministic = false;
 };
 

@@ -36,7 +36,7 @@ struct Field {
   std::string key;  // "optim.lr"
   FieldPointer value;
   Accepted accepted;
-  std::string flag;  // "--lr"; empty: by key only
+  std::string flag;  // "--lr"; "--no-…" turns the setting off; empty: by key only
   std::string help;
   OnResume on_resume = OnResume::kMustMatch;
 };

@@ -8,14 +8,16 @@
 
 #include "ekd/augment/augmentation.h"
 #include "ekd/core/device.h"
-#include "ekd/engine/teacher.h"
+#include "ekd/engine/teacher_pass.h"
 
 namespace ekd {
 
 class BatchStream {
  public:
-  // The context's images and labels lie on the device that trains; `precision` decides what images it makes.
-  BatchStream(const AugmentationContext& context, std::vector<Teacher> teachers, Precision precision);
+  // The context's images and labels lie on the device that trains; `precision` decides what images it makes. `graph` as
+  // in TeacherPass.
+  BatchStream(const AugmentationContext& context, std::vector<Teacher> teachers, Precision precision,
+              bool graph = true);
 
   std::int64_t size() const { return size_; }
   // The last batch of an epoch may be smaller.
@@ -28,14 +30,13 @@ class BatchStream {
   // indices are asked; the others' logits stay undefined.
   Batch batch(std::int64_t step, const std::set<std::size_t>& teachers = {}) const;
 
-  const std::vector<Teacher>& teachers() const { return teachers_; }
+  const std::vector<Teacher>& teachers() const { return teachers_->teachers(); }
 
  private:
   std::int64_t size_, batch_size_;
   std::uint32_t seed_;
   std::unique_ptr<Augmentation> augmentation_;
-  std::vector<Teacher> teachers_;
-  Precision precision_;
+  std::unique_ptr<TeacherPass> teachers_;
   at::Device device_;
   at::Tensor order_;  // int64 [size], on the device
 };

@@ -13,8 +13,15 @@ namespace ekd {
 
 class EpochSums {
  public:
-  // Adds a batch's terms, unweighted, and their weighted total "loss".
-  void add(const LossTerms& losses, const at::Tensor& total, std::int64_t batch_size, std::int64_t step);
+  explicit EpochSums(at::Device device = at::kCPU);
+
+  // What the host knows of a step: its 0-based index in the epoch and its images. Comes before each step's add, also
+  // before one that a CUDA graph replays.
+  void begin_step(std::int64_t step, std::int64_t batch_size);
+
+  // Adds a batch's terms, unweighted, and their weighted total "loss". The device's part: from the second call on it
+  // works on the same tensors, whatever happens between two calls.
+  void add(const LossTerms& losses, const at::Tensor& total, std::int64_t batch_size);
 
   struct NonFinite {
     std::int64_t step = -1;  // the first such step, or -1
@@ -32,14 +39,18 @@ class EpochSums {
 
   void clear();
 
-  // For checkpoints: the sums as a double tensor on the CPU, their names, and the number of samples.
+  // For checkpoints: the sums as a double tensor on the CPU, their names, and the number of samples. Nothing where no
+  // step was added.
   at::Tensor values() const;
-  const std::vector<std::string>& names() const { return names_; }
+  std::vector<std::string> names() const { return samples_ > 0 ? names_ : std::vector<std::string>(); }
   std::int64_t samples() const { return samples_; }
-  void restore(at::Tensor values, std::vector<std::string> names, std::int64_t samples, at::Device device);
+  void restore(const at::Tensor& values, const std::vector<std::string>& names, std::int64_t samples);
 
  private:
+  void set_names(std::vector<std::string> names);
+
   std::vector<std::string> names_;
+  at::Tensor step_;       // int64, 0-dim: the index of the step that is added next
   at::Tensor sums_;       // double [terms + 1]
   at::Tensor first_bad_;  // int64 [terms + 1], -1 where all was finite
   std::int64_t samples_ = 0;

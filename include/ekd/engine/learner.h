@@ -15,6 +15,7 @@
 #include "ekd/engine/objective.h"
 #include "ekd/engine/predict.h"
 #include "ekd/engine/sgd.h"
+#include "ekd/engine/step_graph.h"
 #include "ekd/models/classifier.h"
 #include "ekd/run/metric_log.h"
 #include "ekd/run/run_dir.h"
@@ -32,6 +33,7 @@ struct LearnerSetup {
   Objective objective;
   OptimConfig optim;
   std::int64_t eval_every = 1;
+  bool graph = true;       // on CUDA: steps become graphs
   PredictOptions predict;  // its precision is also the training's
   WatchedSplit watched;
   RunIdentity identity;
@@ -48,8 +50,12 @@ class Learner {
   bool finished() const { return position_.epoch >= setup_.optim.epochs; }
 
   // Forward, objective, backward, one optimiser step. Throws NonFiniteError at once on the CPU; on a GPU, where looking
-  // would stall the pipeline, when the epoch ends.
+  // would stall the pipeline, when the epoch ends. There the step runs on a stream of the learner's own, and the host
+  // does not wait for it; the batch may be gone meanwhile.
   void train_step(const Batch& batch);
+
+  // Waits until the device has done the steps.
+  void wait() { steps_.wait(); }
 
   // Takes the wall time that training steps took since the last call or save.
   void add_seconds(double seconds);
@@ -68,6 +74,8 @@ class Learner {
   std::string folder() const { return dir_.folder().string(); }
 
  private:
+  Batch own_part(const Batch& batch) const;
+  void compute_step(const Batch& batch);
   void resume();
   void check_finite() const;
   Checkpoint checkpoint() const;
@@ -84,6 +92,7 @@ class Learner {
   BestEpoch best_;
   double epoch_seconds_ = 0, total_seconds_ = 0;
   std::optional<MetricLog> metric_log_;
+  StepGraph steps_;  // the last member, the first to go: it waits for steps that work on the others
 };
 
 }  // namespace ekd

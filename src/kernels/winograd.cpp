@@ -90,9 +90,8 @@ at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, const at
 }  // namespace
 
 bool winograd_takes(const at::Tensor& x, const at::Tensor& weight) {
-  constexpr std::int64_t kMostChannels = 1024;
   const auto fits = [](std::int64_t channels) {
-    return channels % kWinogradChannels == 0 && channels > 0 && channels <= kMostChannels;
+    return channels % kWinogradChannels == 0 && channels > 0 && channels <= kWinogradMostChannels;
   };
   return cpu_capability() == CpuCapability::kAvx2 && x.is_cpu() && x.scalar_type() == at::kFloat &&
          weight.scalar_type() == at::kFloat && x.dim() == 4 && x.numel() > 0 && x.size(2) % 2 == 0 &&

@@ -11,6 +11,7 @@ namespace ekd {
 constexpr std::int64_t kWinogradPoints = 16;
 constexpr std::int64_t kWinogradBlock = 48;     // tiles that are transformed, multiplied and transformed back at a time
 constexpr std::int64_t kWinogradChannels = 16;  // every number of channels is a multiple of it
+constexpr std::int64_t kWinogradMostChannels = 1024;
 
 // Images [images, height, width, channels]; height and width are even.
 struct WinogradShape {

@@ -8,9 +8,8 @@ namespace ekd {
 namespace {
 
 constexpr std::int64_t kPoints = kWinogradPoints, kPanel = kWinogradChannels;
-constexpr std::int64_t kMostChannels = 1024;  // what is read in place of pixels beyond the border
-constexpr std::int64_t kApart = 16;           // keeps the 16 parts of a block out of each other's cache sets
-alignas(64) constexpr float kBeyond[kMostChannels] = {};
+constexpr std::int64_t kApart = 16;  // keeps the 16 parts of a block out of each other's cache sets
+alignas(64) constexpr float kBeyond[kWinogradMostChannels] = {};  // read in place of pixels beyond the border
 
 __m256 load(const float* p) { return _mm256_loadu_ps(p); }
 void store(__m256 v, float* p) { _mm256_storeu_ps(p, v); }

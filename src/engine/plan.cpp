@@ -8,6 +8,7 @@
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
+#include "ekd/run/ordering_table.h"
 
 namespace ekd {
 namespace {
@@ -103,11 +104,26 @@ struct Draft {
   std::string title;
   json seeds = json::array({0});
   Layers layers;
-  json runs = json::array(), evaluations = json::array();
+  json runs = json::array(), evaluations = json::array(), orderings = json::array();
 };
 
 void append(json& list, const json& more) {
   for (const auto& item : more) list.push_back(item);
+}
+
+// Claims about a row that is no longer there go with it.
+void drop_orderings(json& orderings, const std::string& name) {
+  json kept = json::array();
+  for (auto& ordering : orderings) {
+    const auto named = [&](const json& row) { return row == name; };
+    if (!ordering.is_object() || named(ordering.value("better", json()))) continue;
+    if (auto& than = ordering["than"]; than.is_array()) {
+      than.erase(std::remove_if(than.begin(), than.end(), named), than.end());
+      if (than.empty()) continue;
+    }
+    kept.push_back(ordering);
+  }
+  orderings = kept;
 }
 
 void drop_rows(const PlanReader& reader, Draft& draft, const std::vector<std::string>& names) {
@@ -120,6 +136,7 @@ void drop_rows(const PlanReader& reader, Draft& draft, const std::vector<std::st
       rows->erase(kept, rows->end());
     }
     if (!found) reader.reject("'without' names '" + name + "', which is no row");
+    drop_orderings(draft.orderings, name);
   }
 }
 
@@ -127,7 +144,8 @@ Draft read_draft(const std::filesystem::path& path, int depth) {
   const PlanReader reader(path.string());
   if (depth > kMaxExtends) reader.reject("'extends' goes in a circle");
   const json file = read_json(path);
-  reader.check_keys(file, "a plan", {"title", "extends", "seeds", "config", "runs", "evaluations", "without"});
+  reader.check_keys(file, "a plan",
+                    {"title", "extends", "seeds", "config", "runs", "evaluations", "orderings", "without"});
   Draft draft;
   if (file.contains("extends"))
     draft = read_draft(path.parent_path() / reader.text(file, "extends", "a plan"), depth + 1);
@@ -136,6 +154,7 @@ Draft read_draft(const std::filesystem::path& path, int depth) {
   if (file.contains("config")) add_layers(reader, file["config"], draft.layers);
   append(draft.runs, reader.list(file, "runs"));
   append(draft.evaluations, reader.list(file, "evaluations"));
+  append(draft.orderings, reader.list(file, "orderings"));
   drop_rows(reader, draft, reader.texts(file, "without"));
   return draft;
 }
@@ -187,6 +206,28 @@ PlanEvaluation read_evaluation(const PlanReader& reader, const json& row) {
   return evaluation;
 }
 
+// One ordering for each row it is better than and each metric.
+std::vector<PlanOrdering> read_ordering(const PlanReader& reader, const json& item,
+                                        const std::vector<std::string>& rows) {
+  reader.check_keys(item, "an ordering", {"better", "than", "in"});
+  const std::string better = reader.text(item, "better", "an ordering"), where = "the ordering of '" + better + "'";
+  const auto than = reader.texts(item, "than"), metrics = reader.texts(item, "in");
+  if (than.empty() || metrics.empty()) reader.reject(where + " needs the lists 'than' and 'in'");
+  std::vector<PlanOrdering> orderings;
+  for (const auto& other : than) {
+    for (const auto& row : {better, other})
+      if (std::ranges::find(rows, row) == rows.end())
+        reader.reject(where + ": '" + row + "' is no row of the plan" + did_you_mean(row, rows));
+    for (const auto& metric : metrics) {
+      if (std::ranges::find(ordered_metrics(), metric) == ordered_metrics().end())
+        reader.reject(where + ": no metric '" + metric + "'; accepted: " + join(ordered_metrics()) +
+                      did_you_mean(metric, ordered_metrics()));
+      orderings.push_back({better, other, metric});
+    }
+  }
+  return orderings;
+}
+
 void check_names(const PlanReader& reader, const Plan& plan) {
   std::set<std::string> names;
   const auto add = [&](const std::string& name) {
@@ -228,8 +269,10 @@ std::vector<PlanRun> in_dependency_order(const PlanReader& reader, std::vector<P
 Plan read_plan(const std::filesystem::path& path) {
   const PlanReader reader(path.string());
   const Draft draft = read_draft(path, 0);
-  Plan plan{
-      .path = path, .title = draft.title, .seeds = read_seeds(reader, draft.seeds), .runs = {}, .evaluations = {}};
+  Plan plan;
+  plan.path = path;
+  plan.title = draft.title;
+  plan.seeds = read_seeds(reader, draft.seeds);
   for (const auto& row : draft.runs) plan.runs.push_back(read_run(reader, row, draft.layers));
   for (const auto& row : draft.evaluations) plan.evaluations.push_back(read_evaluation(reader, row));
   if (plan.runs.empty()) reader.reject("a plan needs at least one run");
@@ -239,6 +282,11 @@ Plan read_plan(const std::filesystem::path& path) {
     for (const auto& member : evaluation.members)
       if (std::ranges::find(plan.runs, member.run, &PlanRun::name) == plan.runs.end())
         reader.reject("evaluation '" + evaluation.name + "': its member '" + member.run + "' is no run of the plan");
+  std::vector<std::string> rows;
+  for (const auto& run : plan.runs) rows.push_back(run.name);
+  for (const auto& evaluation : plan.evaluations) rows.push_back(evaluation.name);
+  for (const auto& item : draft.orderings)
+    std::ranges::move(read_ordering(reader, item, rows), std::back_inserter(plan.orderings));
   return plan;
 }
 

@@ -203,6 +203,17 @@ std::map<int, CalibrationSpread> bootstrap_calibration(const std::vector<Top1>& 
   return spreads;
 }
 
+std::map<int, ResampledCalibration> resampled_calibration(const std::vector<Top1>& members,
+                                                          const std::vector<int>& bins,
+                                                          const ResamplingOptions& options) {
+  Rounds rounds(members, bins, options.rounds);
+  resample(rounds, options, false);
+  std::map<int, ResampledCalibration> resampled;
+  for (std::size_t b = 0; b < bins.size(); ++b)
+    resampled[bins[b]] = {rounds.of_all(b, &BinErrors::ece), rounds.of_all(b, &BinErrors::oe)};
+  return resampled;
+}
+
 std::map<int, CalibrationFloor> calibration_floor(const std::vector<Top1>& members, const std::vector<int>& bins,
                                                   const ResamplingOptions& options) {
   Rounds rounds(members, bins, options.rounds);

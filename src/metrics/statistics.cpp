@@ -40,7 +40,8 @@ Spread spread_of(const std::vector<double>& values) {
   return {quantile(values, 0.025), quantile(values, 0.975), summarise(values).std.value_or(0)};
 }
 
-std::vector<Spread> bootstrap_means(const std::vector<std::vector<double>>& columns, const ResamplingOptions& options) {
+std::vector<std::vector<double>> resampled_means(const std::vector<std::vector<double>>& columns,
+                                                 const ResamplingOptions& options) {
   TORCH_CHECK(!columns.empty() && !columns[0].empty() && options.rounds >= 1, "resampling needs values");
   const std::size_t n = columns[0].size();
   for (const auto& column : columns)
@@ -57,8 +58,12 @@ std::vector<Spread> bootstrap_means(const std::vector<std::vector<double>>& colu
       }
     }
   });
+  return means;
+}
+
+std::vector<Spread> bootstrap_means(const std::vector<std::vector<double>>& columns, const ResamplingOptions& options) {
   std::vector<Spread> spreads;
-  for (const auto& values : means) spreads.push_back(spread_of(values));
+  for (const auto& values : resampled_means(columns, options)) spreads.push_back(spread_of(values));
   return spreads;
 }
 

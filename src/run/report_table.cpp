@@ -165,6 +165,11 @@ std::optional<bool> PublishedValue::within() const {
   return std::abs(difference) <= 2 * *sigma;
 }
 
+void ReportRow::drop_paper() {
+  has_paper = false;
+  paper.clear();
+}
+
 const std::vector<ReportColumn>& report_columns() {
   static const std::vector<ReportColumn> kColumns = all_columns();
   return kColumns;

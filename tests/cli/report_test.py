@@ -9,7 +9,7 @@ import unittest
 import numpy as np
 
 import tensors
-from harness import CliTest, run
+from harness import ROOT, CliTest, run
 
 IMAGES, CLASSES, ROUNDS = 2000, 10, 1000
 BINS = (15, 100)
@@ -165,6 +165,108 @@ class Statistics(CliTest):
         self.assertEqual(again["rows"], [self.rows["kd"]])
 
 
+class Orderings(CliTest):
+    """Two seeds of three rows: `sharp` is `soft` made over-confident, `far` has other answers."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.answers = {"soft": [make_answers(noise=n) for n in (20, 21)], "sharp": [make_answers(noise=n, sharpness=1.6) for n in (20, 21)],
+                       "far": [make_answers(noise=n, sharpness=1.6) for n in (30, 31)]}  # fmt: skip
+        for name, seeds in cls.answers.items():
+            for seed, one in enumerate(seeds):
+                write_run(cls.folder / f"out/{name}-s{seed}", one, seed)
+        write_run(cls.folder / "out/silent-s0", cls.answers["soft"][0], predictions=False)
+        (cls.folder / "out/begun-s0").mkdir()
+
+    def write_plan(self, *orderings):
+        rows = [{"name": name, "command": "train-student"} for name in ("soft", "sharp", "far", "silent", "begun")]
+        rows[0]["paper"], rows[1]["paper"] = {"ece100": 0.03, "accuracy": 0.7}, {"ece100": 0.1}
+        path = self.folder / f"{self.id()}.json"
+        path.write_text(json.dumps({"seeds": [0, 1], "runs": rows, "orderings": orderings}))
+        return path
+
+    def orderings(self, *claims, arguments=(), **options):
+        plan = self.write_plan(*({"better": better, "than": than, "in": metrics} for better, than, metrics in claims))
+        return report(plan, "--out", self.folder / "out", "--orderings", *arguments, **options)
+
+    def numpy_sigma(self, better, than, metric):
+        """By a paired bootstrap over images and the scatter of the seeds' differences."""
+        generator, pairs = np.random.default_rng(8), list(zip(self.answers[better], self.answers[than]))
+
+        def number(one, times):
+            return times @ one.hits / IMAGES if metric == "accuracy" else one.binned(100, times)[0]
+
+        rounds = []
+        for _ in range(400):
+            times = np.bincount(generator.integers(0, IMAGES, IMAGES), minlength=IMAGES).astype(float)
+            rounds.append(np.mean([number(a, times) - number(b, times) for a, b in pairs]))
+        once = np.ones(IMAGES)
+        seeds = np.std([number(a, once) - number(b, once) for a, b in pairs], ddof=1)
+        return math.sqrt(np.var(rounds, ddof=1) + seeds**2 / 2)
+
+    def test_differences_are_paired(self):
+        rows = self.orderings(("soft", ["sharp", "far"], ["ece100", "accuracy"]), arguments=["--json"]).json()["orderings"]
+        self.assertEqual([(row["than"], row["metric"], row["n"]) for row in rows],
+                         [("sharp", "ece100", 2), ("sharp", "accuracy", 2), ("far", "ece100", 2), ("far", "accuracy", 2)])  # fmt: skip
+        for row in rows:
+            with self.subTest(than=row["than"], metric=row["metric"]):
+                numbers = [[one.hits.mean() if row["metric"] == "accuracy" else one.binned(100)[0] for one in self.answers[name]]
+                           for name in ("soft", row["than"])]  # fmt: skip
+                self.assertAlmostEqual(row["difference"], np.mean(numbers[0]) - np.mean(numbers[1]), places=12)
+                # 400 and 1,000 rounds know a standard deviation to 3.5 % and 2.2 %.
+                expected = self.numpy_sigma("soft", row["than"], row["metric"])
+                self.assertAlmostEqual(row["sigma"], expected, delta=0.17 * expected)
+        # The same answers, only sharper: accuracy cannot differ, whatever images are drawn.
+        self.assertEqual((rows[1]["difference"], rows[1]["sigma"]), (0, 0))
+        self.assertEqual([row["verdict"] for row in rows[:3]], ["holds", "open", "holds"])
+        self.assertAlmostEqual(rows[0]["published"], -0.07, places=12)
+        self.assertEqual([row["published"] for row in rows[1:]], [None, None, None])
+
+    def test_verdicts(self):
+        claims = [("sharp", ["soft"], ["ece15", "accuracy"]), ("soft", ["sharp", "silent"], ["nll"])]
+        ended = self.orderings(*claims)
+        lines = ended.done().out.splitlines()
+        self.assertEqual([line.split()[-1] for line in lines[1:5]], ["reversed", "open", "holds", "unknown"])
+        self.assertRegex(lines[1], r"^sharp +soft +ECE \(15 bins\) +2 +\+0\.\d{4} ± 0\.\d{4} +– +reversed$")
+        self.assertRegex(lines[2], r"accuracy % +2 +\+0\.00 ± 0\.00 ")
+        self.assertRegex(lines[4], r"^soft +silent +NLL +1 +\+0\.0000 +– +unknown$")
+        self.assertIn("of 4 claims 1 holds, 1 open, 1 reversed, 1 unknown", lines[-1])
+        table = list(csv.DictReader(io.StringIO(self.orderings(*claims, arguments=["--format", "csv"]).done().out)))
+        rows = self.orderings(*claims, arguments=["--json"]).json()["orderings"]
+        for cells, row in zip(table, rows, strict=True):
+            self.assertEqual(cells, {key: "" if value is None else str(value) for key, value in row.items()} | {
+                key: cells[key] for key in ("difference", "sigma")})  # fmt: skip
+            for key in ("difference", "sigma"):
+                self.assertEqual(float(cells[key]) if cells[key] else None, row[key])  # every digit
+
+    def test_what_has_not_finished_is_left_out(self):
+        ended = self.orderings(("soft", ["begun", "sharp"], ["ece100"]))
+        self.assertEqual(len([line for line in ended.done().out.splitlines() if line.startswith("soft")]), 1)
+        self.assertEqual(ended.warnings(), ["warning: not finished, their orderings are left out: begun"])
+
+    def test_refusals(self):
+        self.orderings(("soft", ["begun"], ["ece100"])).fails(2, "no two rows", "have finished")
+        self.orderings(("soft", ["shrp"], ["ece100"])).fails(2, "'shrp' is no row of the plan", "did you mean sharp?")
+        self.orderings(("soft", ["sharp"], ["ece"])).fails(2, "no metric 'ece'", "ece100")
+        self.orderings(("soft", [], ["ece100"])).fails(2, "the ordering of 'soft'", "'than' and 'in'")
+        self.orderings().fails(2, "claims no orderings")
+        plan = self.write_plan({"better": "soft", "then": ["sharp"]})
+        report(plan, "--out", self.folder / "out", "--orderings").fails(2, "unknown key 'then'", "did you mean than?")
+        report(self.folder / "out/soft-s0", "--orderings").fails(2, "--orderings needs one plan and --out DIR")
+        report(plan, "--out", self.folder / "out", "--orderings", "--compare").fails(2, "--orderings")
+        report(plan, "--out", self.folder / "out", "--orderings", "--columns", "nll").fails(2, "--columns")
+
+    def test_the_papers_plan_claims_what_its_numbers_say(self):
+        plan = json.loads((ROOT / "configs/cifar100/paper.json").read_text())
+        paper = {row["name"]: row["paper"] for row in plan["runs"] + plan["evaluations"]}
+        for claim in plan["orderings"]:
+            for than in claim["than"]:
+                for metric in claim["in"]:
+                    difference = paper[claim["better"]][metric] - paper[than][metric]
+                    self.assertTrue(difference > 0 if metric == "accuracy" else difference < 0, (claim["better"], than, metric))
+
+
 class Formats(CliTest):
     @classmethod
     def setUpClass(cls):
@@ -204,6 +306,13 @@ class Formats(CliTest):
         p, q = self.accuracy, self.accuracy + 0.001
         sigma = math.sqrt(p * (1 - p) / 200 + q * (1 - q) / 10000)
         self.assertAlmostEqual(row["sigma"]["accuracy"], sigma, delta=0.1 * sigma)
+
+    def test_without_the_papers_numbers(self):
+        lines = self.plan_report("--no-paper", "--columns", "accuracy").done().out.splitlines()
+        self.assertEqual([line.split() for line in lines[:2]], [["name", "n", "accuracy", "%"], ["kd_a", "2", f"{100 * self.accuracy:.2f}", "±", "0.00"]])
+        self.assertEqual(len(lines), 3)  # no remark on differences
+        row = self.plan_report("--no-paper", "--json").json()["rows"][0]
+        self.assertEqual([row[part] for part in ("paper", "difference", "sigma", "within")], [None] * 4)
 
     def test_tables(self):
         columns = ("--columns", "accuracy,ece15_interval")

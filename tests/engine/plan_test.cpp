@@ -58,6 +58,26 @@ TEST_F(PlanTest, WithoutDropsRows) {
   EXPECT_ERROR(read({{"extends", "base.json"}, {"without", list({"x"})}}), UsageError, "'x', which is no row");
 }
 
+TEST_F(PlanTest, OrderingsGoWithTheirRows) {
+  json other = teacher_, third = teacher_;
+  other["name"] = "u";
+  third["name"] = "v";
+  write("base.json",
+        {{"runs", list({teacher_, other, third})},
+         {"orderings", list({{{"better", "t"}, {"than", list({"u", "v"})}, {"in", list({"accuracy", "ece15"})}},
+                             {{"better", "u"}, {"than", list({"t"})}, {"in", list({"nll"})}}})}});
+  const auto claims = [&](const json& plan) {
+    std::vector<std::string> all;
+    for (const auto& claim : read(plan).orderings) all.push_back(claim.better + " " + claim.than + " " + claim.metric);
+    return all;
+  };
+  EXPECT_EQ(claims({{"extends", "base.json"}}),
+            (std::vector<std::string>{"t u accuracy", "t u ece15", "t v accuracy", "t v ece15", "u t nll"}));
+  EXPECT_EQ(claims({{"extends", "base.json"}, {"without", list({"u"})}}),
+            (std::vector<std::string>{"t v accuracy", "t v ece15"}));
+  EXPECT_TRUE(claims({{"extends", "base.json"}, {"without", list({"t"})}}).empty());
+}
+
 TEST_F(PlanTest, ErrorsNameTheRowAndWhatIsAccepted) {
   EXPECT_ERROR(read({{"runs", list(std::vector<json>{})}}), UsageError, "at least one run");
   EXPECT_ERROR(read({{"run", list({teacher_})}}), UsageError,

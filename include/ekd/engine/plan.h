@@ -30,12 +30,18 @@ struct PlanEvaluation {
   nlohmann::json paper;
 };
 
+// A claim: row `better` is better than row `than` in `metric`, one of ordered_metrics().
+struct PlanOrdering {
+  std::string better, than, metric;
+};
+
 struct Plan {
   std::filesystem::path path;
   std::string title;
   std::vector<std::int64_t> seeds;
   std::vector<PlanRun> runs;  // every run after its teachers
   std::vector<PlanEvaluation> evaluations;
+  std::vector<PlanOrdering> orderings;
 };
 
 // Reads a plan file, following "extends". Throws UsageError naming the file, the row and what is accepted.

@@ -1,24 +1,14 @@
 // One row of a report: the finished seeds of one name to means, spreads, intervals and the comparison with the paper.
 #pragma once
 
-#include <cstdint>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "ekd/engine/finished_run.h"
 #include "ekd/run/report_table.h"
 
 namespace ekd {
-
-struct FinishedRun {
-  std::filesystem::path folder;
-  std::int64_t seed = 0;
-  nlohmann::json metrics;  // "last" of result.json
-};
-
-// Throws WeightsError where result.json is damaged.
-FinishedRun read_finished_run(const std::filesystem::path& folder);
 
 // `runs` are the seeds of the row, at least one; `paper` {"accuracy", "ece100", "oe100"}, each may be missing, or null.
 // Where all runs hold predictions.safetensors the row has intervals and floors, where all hold

@@ -33,10 +33,25 @@ struct Spread {
 // The 2.5 % and 97.5 % quantiles of resampled values and their standard deviation.
 Spread spread_of(const std::vector<double>& values);
 
-// Of the mean of each column over images: images drawn with replacement, the same ones for all columns. columns
-// [any][N], N ≥ 1, finite.
+// The mean of each column over images in every round, images drawn with replacement. A round's draws depend on N and
+// the options alone: rows of the same images are compared by subtracting round by round. columns [any][N], N ≥ 1,
+// finite; the result [any][rounds].
+std::vector<std::vector<double>> resampled_means(const std::vector<std::vector<double>>& columns,
+                                                 const ResamplingOptions& options = {});
+
+// spread_of each column's resampled_means.
 std::vector<Spread> bootstrap_means(const std::vector<std::vector<double>>& columns,
                                     const ResamplingOptions& options = {});
+
+// ECE and OE in every round, averaged over the members, from the draws of resampled_means.
+struct ResampledCalibration {
+  std::vector<double> ece, oe;
+};
+
+// By number of bins; members as below.
+std::map<int, ResampledCalibration> resampled_calibration(const std::vector<Top1>& members,
+                                                          const std::vector<int>& bins,
+                                                          const ResamplingOptions& options = {});
 
 struct CalibrationSpread {
   Spread ece, oe;                                // of the mean over the members

@@ -34,6 +34,8 @@ struct ReportRow {
   std::map<std::string, ReportValue> values;  // by column
   bool has_paper = false;
   std::map<std::string, PublishedValue> paper;  // by column: of accuracy, ece100 and oe100 those that were published
+
+  void drop_paper();
 };
 
 struct ReportColumn {

@@ -1,0 +1,34 @@
+// A finished run as a report reads it: its metrics and what it said about the test images.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ekd/core/types.h"
+
+namespace ekd {
+
+struct FinishedRun {
+  std::filesystem::path folder;
+  std::int64_t seed = 0;
+  nlohmann::json metrics;  // "last" of result.json
+};
+
+// The number of a report's column that metrics hold: "ece15" is calibration, 15, ece. None where it is not there.
+std::optional<double> metric_of(const nlohmann::json& metrics, const std::string& column);
+
+// Throws WeightsError where result.json is damaged.
+FinishedRun read_finished_run(const std::filesystem::path& folder);
+
+// predictions.safetensors, unless it is missing or, after a warning, not of the result's weights. Throws WeightsError
+// where it is damaged.
+std::optional<Predictions> test_predictions(const FinishedRun& run);
+
+// Whether all were asked about the same images in the same order; if not, a warning says which were not.
+bool same_images(const std::vector<FinishedRun>& runs, const std::vector<Predictions>& predictions);
+
+}  // namespace ekd

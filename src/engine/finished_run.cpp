@@ -1,0 +1,65 @@
+#include "ekd/engine/finished_run.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
+#include <spdlog/spdlog.h>
+
+#include <cmath>
+
+#include "ekd/core/atomic_file.h"
+#include "ekd/core/error.h"
+#include "ekd/core/strict_json.h"
+#include "ekd/engine/predictions_file.h"
+
+namespace ekd {
+
+std::optional<double> metric_of(const nlohmann::json& metrics, const std::string& column) {
+  const nlohmann::json* object = &metrics;
+  std::string key = column;
+  const auto digits = column.find_first_of("0123456789");
+  if (metrics.contains("calibration") && digits != std::string::npos && column != "top5") {
+    const auto& calibration = metrics["calibration"];
+    key = column.substr(0, digits);
+    if (!calibration.contains(column.substr(digits))) return std::nullopt;
+    object = &calibration[column.substr(digits)];
+  }
+  if (!object->contains(key) || !(*object)[key].is_number()) return std::nullopt;
+  return (*object)[key].get<double>();
+}
+
+FinishedRun read_finished_run(const std::filesystem::path& folder) {
+  const auto path = folder / "result.json";
+  try {
+    const auto bytes = read_file(path);
+    const auto result = parse_strict_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    if (!result.is_object() || !result.contains("last") || !result["last"].is_object())
+      throw JsonError("there is no \"last\"");
+    const bool seeded = result.contains("seed") && result["seed"].is_number_integer();
+    return {folder, seeded ? result["seed"].get<std::int64_t>() : 0, result["last"]};
+  } catch (const JsonError& error) {
+    throw WeightsError(path.string() + ": is damaged: " + error.what());
+  }
+}
+
+std::optional<Predictions> test_predictions(const FinishedRun& run) {
+  const auto path = run.folder / "predictions.safetensors";
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  Predictions predictions = load_predictions(path);
+  const double hits = (predictions.logits.argmax(1) == predictions.labels).to(at::kDouble).mean().item<double>();
+  const auto accuracy = metric_of(run.metrics, "accuracy");
+  if (accuracy && std::abs(hits - *accuracy) < 1e-3) return predictions;
+  spdlog::warn("{}: is not of the result's weights (accuracy {:.4f}): no intervals", path.string(), hits);
+  return std::nullopt;
+}
+
+bool same_images(const std::vector<FinishedRun>& runs, const std::vector<Predictions>& predictions) {
+  for (std::size_t i = 1; i < predictions.size(); ++i) {
+    if (at::equal(predictions[i].labels, predictions[0].labels)) continue;
+    spdlog::warn("{} and {} were tested on different images: no intervals", runs[0].folder.string(),
+                 runs[i].folder.string());
+    return false;
+  }
+  return true;
+}
+
+}  // namespace ekd

@@ -1,21 +1,6 @@
-"""Figures of the benchmark as Markdown tables, and where docs/performance.md holds them."""
+"""Figures of the benchmark as Markdown tables."""
 
-
-def markdown_table(rows):
-    """The first row is the header; the first column is aligned to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-
-    def line(cells):
-        padded = [cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(zip(cells, widths))]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = "|" + "|".join("-" * (width + 2) if column == 0 else "-" * (width + 1) + ":" for column, width in enumerate(widths)) + "|"
-    return "\n".join([line(rows[0]), rule, *map(line, rows[1:])])
-
-
-def number(value):
-    """Three digits, and all digits before the point."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+from markdown_tables import markdown_table, number
 
 
 def programs_of(results):
@@ -41,13 +26,3 @@ def cost_table(results):
     for result in results:
         rows.append([result["case"], *(number(r["median"]) if (r := result.get(key, {}).get(name)) else "" for name, key in columns)])
     return markdown_table(rows)
-
-
-def replace_between(text, name, content):
-    """`text` with what stands between its lines `<!-- name:begin -->` and `<!-- name:end -->` replaced. ValueError without them."""
-    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
-    head, opened, rest = text.partition(begin)
-    _, closed, tail = rest.partition(end)
-    if not opened or not closed:
-        raise ValueError(f"has no lines {begin.strip()} and {end}")
-    return head + begin + content.strip("\n") + "\n" + closed + tail

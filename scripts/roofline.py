@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from benchmark_tables import cost_table, markdown_table, number, rate_table, replace_between
+from benchmark_tables import cost_table, rate_table
+from markdown_tables import fill, markdown_table, number
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -188,16 +189,6 @@ def machine_table(machine):
     cells.update({f"{name}, GB/s": number(rate) for name, rate in machine["memory_gb_per_s"].items()})
     cells.update({f"{name}, GFLOP/s": number(rate) for name, rate in machine["gflop_per_s"].items()})
     return markdown_table([list(cells), list(cells.values())])
-
-
-def fill(path, tables):
-    text = path.read_text(encoding="utf-8")
-    try:
-        for name, table in tables.items():
-            text = replace_between(text, name, table)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    path.write_text(text, encoding="utf-8")
 
 
 def main(arguments=None):

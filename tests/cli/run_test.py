@@ -4,6 +4,7 @@ import json
 import random
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -135,7 +136,27 @@ class RunTest(unittest.TestCase):
             self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(len(self.numbers()), 20)
         self.assertIn("kd-add-T4", result.stdout)
-        self.assertTrue((self.out / "report/report.html").exists())
+        self.check_report()
+
+    def check_report(self):
+        folder, docs = self.out / "report", self.out / "table.md"
+        self.assertIn("reversed, within: open", (folder / "report.html").read_text())
+        self.assertEqual(len(json.loads((folder / "table.json").read_text())["rows"]), 20)
+        self.assertEqual(len(json.loads((folder / "orderings.json").read_text())["orderings"]), 57)
+
+        def make(*arguments):
+            script = ROOT / "scripts/make_report.py"
+            return subprocess.run([sys.executable, str(script), "--ekd", BINARY, "--out", str(self.out), str(ROOT / "configs/cifar100/smoke.json"), *arguments],
+                                  capture_output=True, text=True, timeout=300)  # fmt: skip
+
+        docs.write_text("before\n<!-- smoke:begin -->\nold\n<!-- smoke:end -->\nafter\n")
+        self.assertEqual(make("--docs", str(docs), "--no-paper", "--columns", "accuracy,ece15").returncode, 0)
+        lines = docs.read_text().splitlines()
+        self.assertEqual(lines[:3], ["before", "<!-- smoke:begin -->", "| name | n | accuracy % | ECE (15 bins) |"])
+        self.assertIn("| better | than | in | n | difference | paper | verdict |", lines)
+        self.assertEqual(lines[-2:], ["<!-- smoke:end -->", "after"])
+        docs.write_text("no place\n")
+        self.assertIn("has no lines <!-- smoke:begin -->", make("--docs", str(docs)).stderr)
 
 
 if __name__ == "__main__":

@@ -110,9 +110,7 @@ at::Tensor winograd_forward(const at::Tensor& x, const at::Tensor& weight, const
   convolve_tiles({.shape = shape_of(x, weight),
                   .x = x.const_data_ptr<float>(),
                   .weight = weights.get(),
-                  .bias = nullptr,
                   .residual = added.defined() ? added.const_data_ptr<float>() : nullptr,
-                  .relu = false,
                   .y = y.mutable_data_ptr<float>()});
   return y;
 }
@@ -122,13 +120,11 @@ at::Tensor winograd_relu(const at::Tensor& x, const at::Tensor& weight, const at
   TORCH_CHECK(winograd_takes(x, weight), "winograd: x or weight is not made for it");
   const at::Tensor y = result_like(x, weight.size(0));
   const auto weights = forward_weights(weight, scale.contiguous().const_data_ptr<float>());
-  const at::Tensor bias = shift.contiguous();
+  const at::Tensor lying_shift = shift.contiguous();
   convolve_tiles({.shape = shape_of(x, weight),
                   .x = x.const_data_ptr<float>(),
                   .weight = weights.get(),
-                  .bias = bias.const_data_ptr<float>(),
-                  .residual = nullptr,
-                  .relu = true,
+                  .shift = lying_shift.const_data_ptr<float>(),
                   .y = y.mutable_data_ptr<float>()});
   return y;
 }
@@ -145,9 +141,6 @@ WinogradGradients winograd_backward(const at::Tensor& grad, const at::Tensor& x,
   convolve_tiles({.shape = shape_of(x, weight).turned(),
                   .x = grad.const_data_ptr<float>(),
                   .weight = weights.get(),
-                  .bias = nullptr,
-                  .residual = nullptr,
-                  .relu = false,
                   .y = gradients.x.mutable_data_ptr<float>()});
   return gradients;
 }

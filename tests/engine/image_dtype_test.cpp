@@ -52,7 +52,6 @@ TEST_P(ImageDtype, LogitsAndGradientsStay) {
 }
 
 TEST_P(ImageDtype, PredictionsStay) {
-  if (resolve_precision("auto", at::kCPU) != Precision::kBf16) GTEST_SKIP() << "this CPU does not compute in bf16";
   const auto network = model();
   const Dataset& data = tiny_data();
   const Predictions got = predict(*network, data.test, {data.normalisation, 8, Precision::kBf16});

@@ -32,12 +32,13 @@ void winograd_forward_weights(const float* weight, const float* scale, std::int6
 void winograd_backward_weights(const float* weight, std::int64_t in, std::int64_t out, std::int64_t first,
                                std::int64_t last, float* transformed);
 
-// y = convolution + bias + residual, then ReLU; bias [out] and residual (like y) may be null.
+// y = the convolution; plus `residual`, where it is not null; or, where `shift` is not null, max(convolution + shift,
+// 0).
 struct WinogradConvolution {
   WinogradShape shape;
-  const float *x, *weight;  // weight: transformed
-  const float *bias, *residual;
-  bool relu;
+  const float *x, *weight;          // weight: transformed
+  const float* residual = nullptr;  // like y
+  const float* shift = nullptr;     // [out]; not with a residual
   float* y;
 };
 // The tiles from `first` to `last`.

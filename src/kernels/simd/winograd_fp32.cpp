@@ -87,8 +87,10 @@ void transform_gradient(const float* grad, const WinogradShape& shape, const Pla
   }
 }
 
+enum class Ending { kNone, kResidual, kShiftRelu };
+
 // Transforms a tile back and finishes it.
-template <bool kBias, bool kResidual, bool kRelu>
+template <Ending kEnding>
 void finish_tile(const WinogradConvolution& task, Block block, std::int64_t tile, const Place& place) {
   const std::int64_t channels = block.channels, corner = offset_of(task.shape, place, channels);
   const float* in = block.tile(tile);
@@ -103,10 +105,10 @@ void finish_tile(const WinogradConvolution& task, Block block, std::int64_t tile
       for (int j = 0; j < 2; ++j) {
         const std::int64_t offset = corner + (i * task.shape.width + j) * channels + c;
         __m256 value = row.at[j];
-        if constexpr (kBias) value += load(task.bias + c);
-        if constexpr (kResidual) value += load(task.residual + offset);
+        if constexpr (kEnding == Ending::kResidual) value += load(task.residual + offset);
         // In this order NaN stays NaN.
-        if constexpr (kRelu) value = _mm256_max_ps(_mm256_setzero_ps(), value);
+        if constexpr (kEnding == Ending::kShiftRelu)
+          value = _mm256_max_ps(_mm256_setzero_ps(), value + load(task.shift + c));
         store(value, task.y + offset);
       }
     }
@@ -116,8 +118,8 @@ void finish_tile(const WinogradConvolution& task, Block block, std::int64_t tile
 using Finish = void (*)(const WinogradConvolution&, Block, std::int64_t, const Place&);
 
 Finish finish_for(const WinogradConvolution& task) {
-  if (task.bias) return task.relu ? finish_tile<true, false, true> : finish_tile<true, false, false>;
-  return task.residual ? finish_tile<false, true, false> : finish_tile<false, false, false>;
+  if (task.shift) return finish_tile<Ending::kShiftRelu>;
+  return task.residual ? finish_tile<Ending::kResidual> : finish_tile<Ending::kNone>;
 }
 
 template <class Work>

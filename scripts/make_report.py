@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The report of a plan: `ekd report`'s table, whether the plan's orderings hold, and figures, in OUT/report/, as Markdown and HTML.
 
-Prints the table last. What has not finished yet is left out. With --docs it also puts the two tables between the lines
-`<!-- PLAN:begin -->` and `<!-- PLAN:end -->` of a Markdown file, PLAN being the plan's name without .json.
+Prints the table last. What has not finished yet is left out. With --docs it also puts the table between the lines
+`<!-- PLAN:begin -->` and `<!-- PLAN:end -->` of a Markdown file, PLAN being the plan's name without .json, and, where
+there are such lines for `PLAN-orderings`, the orderings.
 """
 
 import argparse
@@ -83,7 +84,11 @@ def main():
     markdown = "".join((f"\n## {name}\n\n" if name else "") + tables["markdown"] for name, tables in sections)
     if options.docs:
         try:
-            fill(options.docs, {options.plan.stem: "\n".join(tables["markdown"] for name, tables in sections)})
+            name = options.plan.stem
+            places = {name: rows["markdown"], f"{name}-orderings": orderings["markdown"]}
+            if f"<!-- {name}-orderings:begin -->" not in options.docs.read_text():
+                del places[f"{name}-orderings"]
+            fill(options.docs, places)
         except (OSError, ValueError) as error:
             sys.exit(f"make_report: {error}")
     pictures = "".join(f"\n## {name}\n\n![{name}]({stem}.png)\n" for name, stem in made)

@@ -1,6 +1,7 @@
 #include "ekd/engine/plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -115,11 +116,10 @@ void append(json& list, const json& more) {
 void drop_orderings(json& orderings, const std::string& name) {
   json kept = json::array();
   for (auto& ordering : orderings) {
-    const auto named = [&](const json& row) { return row == name; };
-    if (!ordering.is_object() || named(ordering.value("better", json()))) continue;
-    if (auto& than = ordering["than"]; than.is_array()) {
-      than.erase(std::remove_if(than.begin(), than.end(), named), than.end());
-      if (than.empty()) continue;
+    if (ordering.is_object()) {
+      if (ordering["better"] == name) continue;
+      auto* than = ordering["than"].get_ptr<json::array_t*>();
+      if (than && std::erase(*than, json(name)) > 0 && than->empty()) continue;
     }
     kept.push_back(ordering);
   }

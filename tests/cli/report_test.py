@@ -267,6 +267,20 @@ class Orderings(CliTest):
                     self.assertTrue(difference > 0 if metric == "accuracy" else difference < 0, (claim["better"], than, metric))
 
 
+class CommittedResults(unittest.TestCase):
+    """The tables in the documents are what ekd reports of results/cpu-small/."""
+
+    def table(self, *arguments):
+        plan = ROOT / "configs/cifar100/cpu-small.json"
+        return report(plan, "--out", ROOT / "results/cpu-small", "--format", "markdown", *arguments).done().out
+
+    def test_tables(self):
+        rows = self.table("--no-paper", "--columns", "accuracy,accuracy_interval,ece15,ece15_interval,ece15_floor,oe15,nll")
+        self.assertIn(rows, (ROOT / "results/cpu-small/README.md").read_text())
+        self.assertIn(self.table("--orderings").rstrip("\n"), (ROOT / "results/cpu-small/README.md").read_text())
+        self.assertIn(self.table("--no-paper", "--columns", "accuracy,accuracy_interval,ece15,ece15_interval,oe15,oe15_interval"), (ROOT / "README.md").read_text())
+
+
 class Formats(CliTest):
     @classmethod
     def setUpClass(cls):

@@ -149,12 +149,14 @@ class RunTest(unittest.TestCase):
             return subprocess.run([sys.executable, str(script), "--ekd", BINARY, "--out", str(self.out), str(ROOT / "configs/cifar100/smoke.json"), *arguments],
                                   capture_output=True, text=True, timeout=300)  # fmt: skip
 
-        docs.write_text("before\n<!-- smoke:begin -->\nold\n<!-- smoke:end -->\nafter\n")
+        docs.write_text("<!-- smoke:begin -->\nold\n<!-- smoke:end -->\n<!-- smoke-orderings:begin -->\n<!-- smoke-orderings:end -->\nafter\n")
         self.assertEqual(make("--docs", str(docs), "--no-paper", "--columns", "accuracy,ece15").returncode, 0)
         lines = docs.read_text().splitlines()
-        self.assertEqual(lines[:3], ["before", "<!-- smoke:begin -->", "| name | n | accuracy % | ECE (15 bins) |"])
-        self.assertIn("| better | than | in | n | difference | paper | verdict |", lines)
-        self.assertEqual(lines[-2:], ["<!-- smoke:end -->", "after"])
+        self.assertEqual(lines[:2], ["<!-- smoke:begin -->", "| name | n | accuracy % | ECE (15 bins) |"])
+        second = lines.index("<!-- smoke-orderings:begin -->")
+        self.assertEqual(lines[second - 1], "<!-- smoke:end -->")
+        self.assertEqual(lines[second + 1], "| better | than | in | n | difference | paper | verdict |")
+        self.assertEqual(lines[-2:], ["<!-- smoke-orderings:end -->", "after"])
         docs.write_text("no place\n")
         self.assertIn("has no lines <!-- smoke:begin -->", make("--docs", str(docs)).stderr)
 

@@ -64,6 +64,7 @@ int dispatch(int argc, char** argv) {
   CLI::App root{"Train calibrated teachers and distil them into a small student.", "ekd"};
   root.set_version_flag("--version", std::string("ekd ") + EKD_VERSION + " (" + EKD_GIT_COMMIT + ")");
   root.require_subcommand(0, 1);
+  root.option_defaults()->take_last();  // scripts append what they override
   std::vector<CommandRow> commands{add_training_command(root, Command::kTrainTeacher, global),
                                    add_training_command(root, Command::kTrainStudent, global),
                                    add_training_command(root, Command::kDistill, global),

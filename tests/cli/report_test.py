@@ -343,6 +343,10 @@ class Formats(CliTest):
         for word in ("\\toprule", "\\midrule", "\\bottomrule", "kd\\_a & 2 & ", "$\\pm$", "\\begin{tabular}{lrrrrr}"):
             self.assertIn(word, latex)
 
+    def test_of_an_option_given_twice_the_last_counts(self):
+        once = self.plan_report("--columns", "ece15", "--format", "csv").done().out
+        self.assertEqual(self.plan_report("--columns", "nll", "--format", "latex", "--columns", "ece15", "--format", "csv").done().out, once)
+
     def test_csv(self):
         rows = list(csv.DictReader(io.StringIO(self.plan_report("--format", "csv").done().out)))
         expected = self.plan_report("--format", "json").json()["rows"]

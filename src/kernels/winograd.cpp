@@ -5,6 +5,7 @@
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
+#include <bit>
 #include <memory>
 #include <vector>
 
@@ -38,7 +39,7 @@ std::unique_ptr<float[]> transformed_weights(const at::Tensor& weight, std::int6
 std::unique_ptr<float[]> forward_weights(const at::Tensor& weight, const float* scale) {
   const at::Tensor lying = weight.contiguous(at::MemoryFormat::ChannelsLast);
   return transformed_weights(weight, weight.size(0), [&](std::int64_t first, std::int64_t last, float* target) {
-    winograd_forward_weights(lying.const_data_ptr<float>(), scale, weight.size(1), weight.size(0), first, last, target);
+    winograd_forward_weights(lying.const_data_ptr<float>(), scale, weight.size(1), first, last, target);
   });
 }
 
@@ -58,27 +59,26 @@ void convolve_tiles(const WinogradConvolution& task) {
 }
 
 // Parts of a weight's gradient, each with sums of its own: more serve more threads, but all have to be added up.
+// A power of two divides best among threads.
 constexpr std::int64_t kMostParts = 16;
-constexpr std::int64_t kMostSums = 1 << 21;  // of all parts
+constexpr std::int64_t kMostSums = 1 << 22;  // of all parts
 
 std::int64_t parts_of(const WinogradShape& shape) {
-  return std::clamp<std::int64_t>(kMostSums / (kWinogradPoints * shape.in * shape.out), 1, kMostParts);
+  const auto fitting = static_cast<std::uint64_t>(kMostSums / winograd_sums(shape.in, shape.out));
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(std::bit_floor(fitting)), 1, kMostParts);
 }
 
 at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight) {
   const WinogradShape shape = shape_of(x, weight);
   const std::int64_t tiles = shape.tiles(), blocks = (tiles + kWinogradBlock - 1) / kWinogradBlock;
   const std::int64_t part_tiles = (blocks + parts_of(shape) - 1) / parts_of(shape) * kWinogradBlock;
-  const std::int64_t parts = (tiles + part_tiles - 1) / part_tiles, size = kWinogradPoints * shape.in * shape.out;
+  const std::int64_t parts = (tiles + part_tiles - 1) / part_tiles, size = winograd_sums(shape.in, shape.out);
   const auto sums = uninitialised(parts * size);
   at::parallel_for(0, parts, 1, [&](std::int64_t begin, std::int64_t end) {
     const auto scratch = uninitialised(winograd_scratch(shape));
-    for (std::int64_t part = begin; part < end; ++part) {
-      float* own = sums.get() + part * size;
-      std::fill_n(own, size, 0.0f);
+    for (std::int64_t part = begin; part < end; ++part)
       winograd_weight_sums(x.const_data_ptr<float>(), grad.const_data_ptr<float>(), shape, part * part_tiles,
-                           std::min(tiles, (part + 1) * part_tiles), own, scratch.get());
-    }
+                           std::min(tiles, (part + 1) * part_tiles), sums.get() + part * size, scratch.get());
   });
   const at::Tensor gradient = at::empty(weight.sizes(), weight.options(), at::MemoryFormat::ChannelsLast);
   at::parallel_for(0, shape.out, 4, [&](std::int64_t first, std::int64_t last) {
@@ -94,8 +94,8 @@ bool winograd_takes(const at::Tensor& x, const at::Tensor& weight) {
     return channels % kWinogradChannels == 0 && channels > 0 && channels <= kWinogradMostChannels;
   };
   return cpu_capability() == CpuCapability::kAvx2 && x.is_cpu() && x.scalar_type() == at::kFloat &&
-         weight.scalar_type() == at::kFloat && x.dim() == 4 && x.numel() > 0 && x.size(2) % 2 == 0 &&
-         x.size(3) % 2 == 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast) && weight.dim() == 4 &&
+         weight.scalar_type() == at::kFloat && x.dim() == 4 && x.numel() > 0 && x.size(2) % kWinogradSide == 0 &&
+         x.size(3) % kWinogradSide == 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast) && weight.dim() == 4 &&
          weight.size(2) == 3 && weight.size(3) == 3 && weight.size(1) == x.size(1) && fits(x.size(1)) &&
          fits(weight.size(0));
 }

@@ -88,12 +88,13 @@ struct ColumnOfTiles {
                                                    {result.data + row * result.stride, result.stride}, mask);
   }
 
-  // Whole tiles, then what is left in tiles of half the height, down to one row.
+  // Tiles of kRows rows, then what is left in ever lower ones. Eight rows are two tiles of four rather than one of six
+  // and a low one, which has too few sums to keep the adders busy.
   template <int kRows>
   void rows(std::int64_t row, std::int64_t count) const {
-    for (; row + kRows <= count; row += kRows) tile<kRows>(row);
+    for (; row + kRows <= count && (kRows != 6 || count - row != 8); row += kRows) tile<kRows>(row);
     if constexpr (kRows > 1) {
-      if (row < count) rows<kRows / 2>(row, count);
+      if (row < count) rows<kRows == 6 ? 4 : kRows / 2>(row, count);
     }
   }
 };

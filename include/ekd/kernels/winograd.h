@@ -1,6 +1,7 @@
-// 3×3 convolutions in float32 on CPUs with AVX2: Winograd's minimal filtering F(2×2, 3×3), which needs 16
-// multiplications where the sum over taps needs 36, for the result and for both gradients. Lavin and Gray, "Fast
-// algorithms for convolutional neural networks", CVPR 2016. Rounding errors stay within a few of the direct sum's.
+// 3×3 convolutions in float32 on CPUs with AVX2: Winograd's minimal filtering F(4×4, 3×3), which needs 36
+// multiplications where the sum over taps needs 144, for the result and for both gradients. Lavin and Gray, "Fast
+// algorithms for convolutional neural networks", CVPR 2016. At the interpolation points 0, ±1/√2, ±√2 and infinity
+// rounding errors stay within twice the direct sum's; at the usual 0, ±1, ±2 and infinity they are several times larger.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,8 +9,8 @@
 namespace ekd {
 
 // Whether the kernels take x [N, C, H, W] and a weight [out, C, 3, 3] at stride 1, padded by 1: float32, x in
-// channels_last layout with even H and W, channels that are multiples of 16, and a CPU for which LibTorch's own kernels
-// are AVX2 ones (with AVX-512 its direct convolutions are as fast or faster).
+// channels_last layout, H and W multiples of 4, channels multiples of 16, and a CPU for which LibTorch's own kernels are
+// AVX2 ones.
 bool winograd_takes(const at::Tensor& x, const at::Tensor& weight);
 
 // Adds `residual`, like the result, where it is defined.

@@ -8,11 +8,15 @@ namespace ekd {
 namespace {
 
 constexpr std::int64_t kPoints = kWinogradPoints, kPanel = kWinogradChannels;
-constexpr std::int64_t kApart = 16;  // keeps the 16 parts of a block out of each other's cache sets
+constexpr int kTile = kWinogradSide, kTaps = 3, kSide = kTile + kTaps - 1;
+constexpr std::int64_t kApart = 16;  // keeps the numbers of the 36 points out of each other's cache sets
 alignas(64) constexpr float kBeyond[kWinogradMostChannels] = {};  // read in place of pixels beyond the border
 
 __m256 load(const float* p) { return _mm256_loadu_ps(p); }
 void store(__m256 v, float* p) { _mm256_storeu_ps(p, v); }
+__m256 all(float value) { return _mm256_set1_ps(value); }
+__m256 multiply_add(float a, __m256 b, __m256 c) { return _mm256_fmadd_ps(all(a), b, c); }  // a b + c
+__m256 minus_multiple(__m256 c, float a, __m256 b) { return _mm256_fnmadd_ps(all(a), b, c); }  // c - a b
 
 // A block of transformed tiles: number c of tile t at point p is data[p · stride + t · channels + c].
 struct Block {
@@ -31,96 +35,157 @@ struct Place {
 };
 
 Place place_of(const WinogradShape& shape, std::int64_t tile) {
-  const std::int64_t across = shape.width / 2, down = shape.height / 2;
-  return {tile / (across * down), tile / across % down * 2, tile % across * 2};
+  const std::int64_t across = shape.width / kTile, down = shape.height / kTile;
+  return {tile / (across * down), tile / across % down * kTile, tile % across * kTile};
 }
 
 std::int64_t offset_of(const WinogradShape& shape, const Place& place, std::int64_t channels) {
   return ((place.image * shape.height + place.row) * shape.width + place.column) * channels;
 }
 
-// One dimension of Bᵀ d B, of A y Aᵀ and of Aᵀ m A.
-struct Four {
-  __m256 at[4];
-};
-Four input_transform(__m256 a, __m256 b, __m256 c, __m256 d) { return {{a - c, b + c, c - b, b - d}}; }
-Four gradient_transform(__m256 a, __m256 b) { return {{a, a + b, a - b, -b}}; }
+// The transforms of one dimension, at the points 0, ±a, ±b and infinity, in this order.
+constexpr float kA = 0.70710678118654752f, kB = 1.41421356237309505f;  // a² = 1/2, b² = 2, a b = 1
 
-struct Two {
-  __m256 at[2];
-};
-Two output_transform(__m256 a, __m256 b, __m256 c, __m256 d) { return {{a + (b + c), (b - c) - d}}; }
+// Bᵀ d: what polynomials that vanish at all points but one give.
+void transform_input(const __m256 (&d)[kSide], __m256 (&to)[kSide]) {
+  const __m256 even_a = minus_multiple(d[4], 2, d[2]), odd_a = minus_multiple(d[3], 2, d[1]);
+  const __m256 even_b = minus_multiple(d[4], 0.5f, d[2]), odd_b = minus_multiple(d[3], 0.5f, d[1]);
+  to[0] = minus_multiple(d[0] + d[4], 2.5f, d[2]);
+  to[1] = multiply_add(kA, odd_a, even_a), to[2] = minus_multiple(even_a, kA, odd_a);
+  to[3] = multiply_add(kB, odd_b, even_b), to[4] = minus_multiple(even_b, kB, odd_b);
+  to[5] = minus_multiple(d[1] + d[5], 2.5f, d[3]);
+}
 
-void transform_input(const float* x, const WinogradShape& shape, const Place& place, Block block, std::int64_t tile) {
-  const float* pixel[4][4];
-  for (std::int64_t i = 0; i < 4; ++i)
-    for (std::int64_t j = 0; j < 4; ++j) {
-      const Place at{place.image, place.row + i - 1, place.column + j - 1};
-      const bool inside = at.row >= 0 && at.row < shape.height && at.column >= 0 && at.column < shape.width;
-      pixel[i][j] = inside ? x + offset_of(shape, at, block.channels) : kBeyond;
-    }
-  float* out = block.tile(tile);
-  for (std::int64_t c = 0; c < block.channels; c += kFloats) {
-    Four columns[4];
-    for (int j = 0; j < 4; ++j)
-      columns[j] =
-          input_transform(load(pixel[0][j] + c), load(pixel[1][j] + c), load(pixel[2][j] + c), load(pixel[3][j] + c));
-    for (int i = 0; i < 4; ++i) {
-      const Four row = input_transform(columns[0].at[i], columns[1].at[i], columns[2].at[i], columns[3].at[i]);
-      for (int j = 0; j < 4; ++j) store(row.at[j], out + (4 * i + j) * block.stride() + c);
-    }
+// G g: the kernel as a polynomial, divided by the product of the point's distances from the others.
+void transform_weight(const __m256 (&g)[kTaps], __m256 (&to)[kSide]) {
+  const __m256 even_a = all(-2.0f / 3) * multiply_add(0.5f, g[2], g[0]), odd_a = all(-2 * kA / 3) * g[1];
+  const __m256 even_b = all(1.0f / 6) * multiply_add(2, g[2], g[0]), odd_b = all(kB / 6) * g[1];
+  to[0] = g[0], to[5] = g[2];
+  to[1] = even_a + odd_a, to[2] = even_a - odd_a;
+  to[3] = even_b + odd_b, to[4] = even_b - odd_b;
+}
+
+// Aᵀ m: the powers of the points.
+void transform_back(const __m256 (&m)[kSide], __m256 (&to)[kTile]) {
+  const __m256 even_a = m[1] + m[2], odd_a = all(kA) * (m[1] - m[2]);
+  const __m256 even_b = m[3] + m[4], odd_b = all(kB) * (m[3] - m[4]);
+  to[0] = m[0] + even_a + even_b;
+  to[1] = odd_a + odd_b;
+  to[2] = multiply_add(0.5f, even_a, even_b + even_b);
+  to[3] = multiply_add(0.5f, odd_a, multiply_add(2, odd_b, m[5]));
+}
+
+// A y and Gᵀ s, which gradients of weights need: the transposed forms of the last two.
+void transform_gradient(const __m256 (&y)[kTile], __m256 (&to)[kSide]) {
+  const __m256 even_a = multiply_add(0.5f, y[2], y[0]), odd_a = multiply_add(0.5f, y[3], y[1]);
+  const __m256 even_b = multiply_add(2, y[2], y[0]), odd_b = multiply_add(2, y[3], y[1]);
+  to[0] = y[0], to[5] = y[3];
+  to[1] = multiply_add(kA, odd_a, even_a), to[2] = minus_multiple(even_a, kA, odd_a);
+  to[3] = multiply_add(kB, odd_b, even_b), to[4] = minus_multiple(even_b, kB, odd_b);
+}
+
+void transform_sums_back(const __m256 (&s)[kSide], __m256 (&to)[kTaps]) {
+  const __m256 even_a = all(-1.0f / 3) * (s[1] + s[2]), even_b = all(1.0f / 6) * (s[3] + s[4]);
+  to[0] = multiply_add(2, even_a, s[0] + even_b);
+  to[1] = multiply_add(-2 * kA / 3, s[1] - s[2], all(kB / 6) * (s[3] - s[4]));
+  to[2] = multiply_add(2, even_b, s[5] + even_a);
+}
+
+// The same transform along both dimensions: read(column, numbers) gives a column, write(row, numbers) takes a row of the
+// result. Not unrolled: a copy of the transform for each column would need more addresses than there are registers.
+template <int kFrom, int kTo, class Read, class Write>
+__attribute__((always_inline)) inline void transform_square(void (*transform)(const __m256 (&)[kFrom], __m256 (&)[kTo]),
+                                                            const Read& read, const Write& write) {
+  __m256 half[kTo][kFrom], in[kFrom], out[kTo];
+#pragma GCC unroll 1
+  for (int column = 0; column < kFrom; ++column) {
+    read(column, in);
+    transform(in, out);
+    for (int i = 0; i < kTo; ++i) half[i][column] = out[i];
+  }
+#pragma GCC unroll 1
+  for (int row = 0; row < kTo; ++row) {
+    transform(half[row], out);
+    write(row, out);
   }
 }
 
-void transform_gradient(const float* grad, const WinogradShape& shape, const Place& place, Block block,
-                        std::int64_t tile) {
-  const float* upper = grad + offset_of(shape, place, block.channels);
-  const float* lower = upper + shape.width * block.channels;
-  float* out = block.tile(tile);
+void input_tile(const float* x, const WinogradShape& shape, const Place& place, Block block, std::int64_t tile) {
+  const float* rows[kSide];
+  for (int i = 0; i < kSide; ++i) {
+    const Place at{place.image, place.row + i - 1, place.column - 1};
+    rows[i] = at.row >= 0 && at.row < shape.height ? x + offset_of(shape, at, block.channels) : kBeyond;
+  }
+  // Columns of the tile that are columns of the image.
+  const int begin = place.column == 0 ? 1 : 0, end = place.column + kTile == shape.width ? kSide - 1 : kSide;
   for (std::int64_t c = 0; c < block.channels; c += kFloats) {
-    const Four left = gradient_transform(load(upper + c), load(lower + c));
-    const Four right = gradient_transform(load(upper + block.channels + c), load(lower + block.channels + c));
-    for (int i = 0; i < 4; ++i) {
-      const Four row = gradient_transform(left.at[i], right.at[i]);
-      for (int j = 0; j < 4; ++j) store(row.at[j], out + (4 * i + j) * block.stride() + c);
-    }
+    float* out = block.tile(tile) + c;
+    transform_square<kSide, kSide>(
+        transform_input,
+        [&](int column, __m256 (&d)[kSide]) {
+          const bool inside = column >= begin && column < end;
+          for (int i = 0; i < kSide; ++i)
+            d[i] = load(inside ? rows[i] + column * block.channels + c : kBeyond);
+        },
+        [&](int, const __m256 (&numbers)[kSide]) {
+          for (const __m256 number : numbers) store(number, out), out += block.stride();
+        });
+  }
+}
+
+void gradient_tile(const float* grad, const WinogradShape& shape, const Place& place, Block block, std::int64_t tile) {
+  const float* corner = grad + offset_of(shape, place, block.channels);
+  const std::int64_t row = shape.width * block.channels;
+  for (std::int64_t c = 0; c < block.channels; c += kFloats) {
+    float* out = block.tile(tile) + c;
+    transform_square<kTile, kSide>(
+        transform_gradient,
+        [&](int column, __m256 (&y)[kTile]) {
+          for (int i = 0; i < kTile; ++i) y[i] = load(corner + i * row + column * block.channels + c);
+        },
+        [&](int, const __m256 (&numbers)[kSide]) {
+          for (const __m256 number : numbers) store(number, out), out += block.stride();
+        });
   }
 }
 
 enum class Ending { kNone, kResidual, kShiftRelu };
 
-// Transforms a tile back and finishes it.
+// Transforms a panel of channels, from `first` on, of a tile back and finishes it.
 template <Ending kEnding>
-void finish_tile(const WinogradConvolution& task, Block block, std::int64_t tile, const Place& place) {
-  const std::int64_t channels = block.channels, corner = offset_of(task.shape, place, channels);
-  const float* in = block.tile(tile);
-  for (std::int64_t c = 0; c < channels; c += kFloats) {
-    Two columns[4];
-    for (int j = 0; j < 4; ++j) {
-      const auto at = [&](int i) { return load(in + (4 * i + j) * block.stride() + c); };
-      columns[j] = output_transform(at(0), at(1), at(2), at(3));
-    }
-    for (int i = 0; i < 2; ++i) {
-      const Two row = output_transform(columns[0].at[i], columns[1].at[i], columns[2].at[i], columns[3].at[i]);
-      for (int j = 0; j < 2; ++j) {
-        const std::int64_t offset = corner + (i * task.shape.width + j) * channels + c;
-        __m256 value = row.at[j];
-        if constexpr (kEnding == Ending::kResidual) value += load(task.residual + offset);
-        // In this order NaN stays NaN.
-        if constexpr (kEnding == Ending::kShiftRelu)
-          value = _mm256_max_ps(_mm256_setzero_ps(), value + load(task.shift + c));
-        store(value, task.y + offset);
-      }
-    }
+void finish_panel(const WinogradConvolution& task, Block block, std::int64_t tile, const Place& place,
+                  std::int64_t first) {
+  const std::int64_t channels = task.shape.out, corner = offset_of(task.shape, place, channels) + first;
+  for (std::int64_t c = 0; c < kPanel; c += kFloats) {
+    const float* in = block.tile(tile) + c;
+    transform_square<kSide, kTile>(
+        transform_back,
+        [&](int column, __m256 (&m)[kSide]) {
+          for (int i = 0; i < kSide; ++i) m[i] = load(in + (kSide * i + column) * block.stride());
+        },
+        [&](int row, const __m256 (&y)[kTile]) {
+          for (int j = 0; j < kTile; ++j) {
+            const std::int64_t offset = corner + (row * task.shape.width + j) * channels + c;
+            __m256 value = y[j];
+            if constexpr (kEnding == Ending::kResidual) value += load(task.residual + offset);
+            // In this order NaN stays NaN.
+            if constexpr (kEnding == Ending::kShiftRelu)
+              value = _mm256_max_ps(_mm256_setzero_ps(), value + load(task.shift + first + c));
+            store(value, task.y + offset);
+          }
+        });
   }
 }
 
-using Finish = void (*)(const WinogradConvolution&, Block, std::int64_t, const Place&);
+using Finish = void (*)(const WinogradConvolution&, Block, std::int64_t, const Place&, std::int64_t);
 
 Finish finish_for(const WinogradConvolution& task) {
-  if (task.shift) return finish_tile<Ending::kShiftRelu>;
-  return task.residual ? finish_tile<Ending::kResidual> : finish_tile<Ending::kNone>;
+  if (task.shift) return finish_panel<Ending::kShiftRelu>;
+  return task.residual ? finish_panel<Ending::kResidual> : finish_panel<Ending::kNone>;
 }
+
+// Between the points of a weight's sums.
+std::int64_t sums_stride(std::int64_t in, std::int64_t out) { return out * in + kApart; }
 
 template <class Work>
 void for_blocks(std::int64_t first, std::int64_t last, const Work& work) {
@@ -128,40 +193,37 @@ void for_blocks(std::int64_t first, std::int64_t last, const Work& work) {
     work(first, last - first < kWinogradBlock ? last - first : kWinogradBlock);
 }
 
-// One dimension of G g Gᵀ.
-Four weight_transform(__m256 a, __m256 b, __m256 c) {
-  const __m256 half = _mm256_set1_ps(0.5f);
-  return {{a, half * (a + b + c), half * (a - b + c), c}};
-}
-
 // kernel(o, i, row, column) gives the weights of 8 output channels from o on; i counts the input's.
 template <class Kernel>
-void transform_weights(std::int64_t in, std::int64_t out, std::int64_t first, std::int64_t last, float* transformed,
+void transform_weights(std::int64_t in, std::int64_t first, std::int64_t last, float* transformed,
                        const Kernel& kernel) {
   for (std::int64_t o = first * kPanel; o < last * kPanel; o += kFloats)
     for (std::int64_t i = 0; i < in; ++i) {
-      Four columns[3];
-      for (int j = 0; j < 3; ++j)
-        columns[j] = weight_transform(kernel(o, i, 0, j), kernel(o, i, 1, j), kernel(o, i, 2, j));
-      float* to = transformed + (o / kPanel * in + i) * kPanel + o % kPanel;
-      for (int p = 0; p < 4; ++p) {
-        const Four row = weight_transform(columns[0].at[p], columns[1].at[p], columns[2].at[p]);
-        for (int q = 0; q < 4; ++q) store(row.at[q], to + (4 * p + q) * out * in);
-      }
+      float* to = transformed + (o / kPanel * kPoints * in + i) * kPanel + o % kPanel;
+      transform_square<kTaps, kSide>(
+          transform_weight,
+          [&](int column, __m256 (&g)[kTaps]) {
+            for (int row = 0; row < kTaps; ++row) g[row] = kernel(o, i, row, column);
+          },
+          [&](int, const __m256 (&numbers)[kSide]) {
+            for (const __m256 number : numbers) store(number, to), to += in * kPanel;
+          });
     }
 }
 
 }  // namespace
 
+std::int64_t winograd_sums(std::int64_t in, std::int64_t out) { return kPoints * sums_stride(in, out); }
+
 std::int64_t winograd_scratch(const WinogradShape& shape) {
   return Block{nullptr, shape.in}.size() + Block{nullptr, shape.out}.size();
 }
 
-void winograd_forward_weights(const float* weight, const float* scale, std::int64_t in, std::int64_t out,
-                              std::int64_t first, std::int64_t last, float* transformed) {
+void winograd_forward_weights(const float* weight, const float* scale, std::int64_t in, std::int64_t first,
+                              std::int64_t last, float* transformed) {
   const auto apart = static_cast<int>(9 * in);  // output channels
   const __m256i lanes = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(apart));
-  transform_weights(in, out, first, last, transformed, [=](std::int64_t o, std::int64_t i, int row, int column) {
+  transform_weights(in, first, last, transformed, [=](std::int64_t o, std::int64_t i, int row, int column) {
     const __m256 weights = _mm256_i32gather_ps(weight + ((o * 3 + row) * 3 + column) * in + i, lanes, sizeof(float));
     return scale ? weights * load(scale + o) : weights;
   });
@@ -169,23 +231,24 @@ void winograd_forward_weights(const float* weight, const float* scale, std::int6
 
 void winograd_backward_weights(const float* weight, std::int64_t in, std::int64_t out, std::int64_t first,
                                std::int64_t last, float* transformed) {
-  transform_weights(out, in, first, last, transformed, [=](std::int64_t o, std::int64_t i, int row, int column) {
+  transform_weights(out, first, last, transformed, [=](std::int64_t o, std::int64_t i, int row, int column) {
     return load(weight + ((i * 3 + 2 - row) * 3 + 2 - column) * in + o);
   });
 }
 
 void winograd_convolve(const WinogradConvolution& task, std::int64_t first, std::int64_t last, float* scratch) {
   const WinogradShape& shape = task.shape;
-  const Block input{scratch, shape.in}, product{scratch + input.size(), shape.out};
+  const Block input{scratch, shape.in}, product{scratch + input.size(), kPanel};
   const Finish finish = finish_for(task);
   for_blocks(first, last, [&](std::int64_t begin, std::int64_t count) {
-    for (std::int64_t t = 0; t < count; ++t) transform_input(task.x, shape, place_of(shape, begin + t), input, t);
-    for (std::int64_t p = 0; p < kPoints; ++p)
-      for (std::int64_t o = 0; o < shape.out; o += kPanel)
+    for (std::int64_t t = 0; t < count; ++t) input_tile(task.x, shape, place_of(shape, begin + t), input, t);
+    for (std::int64_t o = 0; o < shape.out; o += kPanel) {
+      for (std::int64_t p = 0; p < kPoints; ++p)
         multiply_columns<2, /*kAdds=*/false>(LeftFactor<Left::kRows>{input.point(p), shape.in}, count,
-                                             {task.weight + (p * shape.out + o) * shape.in, kPanel}, shape.in,
-                                             {product.point(p) + o, shape.out});
-    for (std::int64_t t = 0; t < count; ++t) finish(task, product, t, place_of(shape, begin + t));
+                                             {task.weight + (o * kPoints + p * kPanel) * shape.in, kPanel}, shape.in,
+                                             {product.point(p), kPanel});
+      for (std::int64_t t = 0; t < count; ++t) finish(task, product, t, place_of(shape, begin + t), o);
+    }
   });
 }
 
@@ -195,40 +258,40 @@ void winograd_weight_sums(const float* x, const float* grad, const WinogradShape
   for_blocks(first, last, [&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t t = 0; t < count; ++t) {
       const Place place = place_of(shape, begin + t);
-      transform_input(x, shape, place, input, t);
-      transform_gradient(grad, shape, place, upper, t);
+      input_tile(x, shape, place, input, t);
+      gradient_tile(grad, shape, place, upper, t);
     }
     for (std::int64_t p = 0; p < kPoints; ++p)
-      for (std::int64_t i = 0; i < shape.in; i += kPanel)
-        multiply_columns<2, /*kAdds=*/true>(LeftFactor<Left::kTurned>{upper.point(p), shape.out}, shape.out,
-                                            {input.point(p) + i, shape.in}, count,
-                                            {sums + p * shape.out * shape.in + i, shape.in});
+      for (std::int64_t i = 0; i < shape.in; i += kPanel) {
+        const LeftFactor<Left::kTurned> left{upper.point(p), shape.out};
+        const RightFactor right{input.point(p) + i, shape.in};
+        const TileResult result{sums + p * sums_stride(shape.in, shape.out) + i, shape.in};
+        if (begin == first)
+          multiply_columns<2, /*kAdds=*/false>(left, shape.out, right, count, result);
+        else
+          multiply_columns<2, /*kAdds=*/true>(left, shape.out, right, count, result);
+      }
   });
 }
 
 void winograd_weight_gradient(const float* sums, std::int64_t parts, std::int64_t in, std::int64_t out,
                               std::int64_t first, std::int64_t last, float* gradient) {
-  const std::int64_t point = out * in, part_size = kPoints * point;
-  const __m256 half = _mm256_set1_ps(0.5f);
-  // Gᵀ s G, one dimension.
-  const auto back = [half](__m256 a, __m256 b, __m256 c, __m256 d, __m256* to) {
-    to[0] = a + half * (b + c), to[1] = half * (b - c), to[2] = half * (b + c) + d;
-  };
+  const std::int64_t point = sums_stride(in, out), part_size = winograd_sums(in, out);
   for (std::int64_t o = first; o < last; ++o)
-    for (std::int64_t i = 0; i < in; i += kFloats) {
-      __m256 sum[kPoints];
-      for (std::int64_t p = 0; p < kPoints; ++p) {
-        const float* at = sums + p * point + o * in + i;
-        sum[p] = load(at);
-        for (std::int64_t part = 1; part < parts; ++part) sum[p] += load(at + part * part_size);
-      }
-      __m256 columns[4][3], row[3];
-      for (int j = 0; j < 4; ++j) back(sum[j], sum[4 + j], sum[8 + j], sum[12 + j], columns[j]);
-      for (int a = 0; a < 3; ++a) {
-        back(columns[0][a], columns[1][a], columns[2][a], columns[3][a], row);
-        for (int b = 0; b < 3; ++b) store(row[b], gradient + ((o * 3 + a) * 3 + b) * in + i);
-      }
-    }
+    for (std::int64_t i = 0; i < in; i += kFloats)
+      transform_square<kSide, kTaps>(
+          transform_sums_back,
+          [&](int column, __m256 (&s)[kSide]) {
+            for (int row = 0; row < kSide; ++row) {
+              const float* at = sums + (kSide * row + column) * point + o * in + i;
+              s[row] = load(at);
+              for (std::int64_t part = 1; part < parts; ++part) s[row] += load(at + part * part_size);
+            }
+          },
+          [&](int row, const __m256 (&numbers)[kTaps]) {
+            for (int column = 0; column < kTaps; ++column)
+              store(numbers[column], gradient + ((o * 3 + row) * 3 + column) * in + i);
+          });
 }
 
 }  // namespace ekd

@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TORCHVISION = "0.26"  # for torch 2.11
 # What ekd does for itself with mallopt and PyTorch's tuning guides advise: freed memory stays with the process.
 KEEP_FREED_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2_000_000_000)}
-# For every program alike, unless the caller says otherwise: threads that wait by spinning take the cores from P1's own workers, and
-# whatever else runs on the machine then slows a step down many times over.
+# Every program's threads wait as OpenMP has it, by spinning for a while, which is faster for all but P1 with AugMix: there the
+# workers that augment need the cores.
 WAIT_QUIETLY = {"OMP_WAIT_POLICY": "passive"}
 
 
@@ -43,7 +43,7 @@ def run(command, **variables):
     command = [str(part) for part in command]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out:
         start = time.perf_counter()
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=WAIT_QUIETLY | os.environ | variables)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=os.environ | variables)
         try:
             _, status, usage = os.wait4(child.pid, 0)
         except BaseException:
@@ -195,7 +195,7 @@ class WaitingProgram:
         self.command, self.errors = [str(part) for part in command], tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         start = time.perf_counter()
         self.child = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
-                                      env=WAIT_QUIETLY | os.environ | variables)  # fmt: skip
+                                      env=os.environ | variables)  # fmt: skip
         self.warmup_s = self.answer()["warmup_s"]
         self.start_s = time.perf_counter() - start - self.warmup_s
 
@@ -266,7 +266,9 @@ class Peer:
                      "--teachers", teachers, "--batch-size", case.batch_size, "--steps", steps]  # fmt: skip
         if self.name == "P3":
             arguments.append("--compile")
-        return arguments, {} if self.name == "P1" else {**KEEP_FREED_PAGES, "TORCHINDUCTOR_CACHE_DIR": str(self.cache)}
+        if self.name == "P1":
+            return arguments, WAIT_QUIETLY if case.aug == "augmix" else {}
+        return arguments, {**KEEP_FREED_PAGES, "TORCHINDUCTOR_CACHE_DIR": str(self.cache)}
 
 
 def python_with_torch():

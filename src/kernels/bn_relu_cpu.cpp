@@ -11,35 +11,42 @@
 #include "ekd/kernels/bn_relu_element.h"
 #include "ekd/kernels/bn_relu_loops.h"
 #include "ekd/kernels/cpu_table.h"
+#include "ekd/kernels/streaming.h"
 
 namespace ekd {
 namespace {
 
-constexpr std::int64_t kBlock = 16'384;  // numbers in a block: few enough to share small tensors out evenly
+constexpr std::int64_t kBlock = 16'384;  // numbers that a loop gets at a time: they stay in the cache
+constexpr std::int64_t kBnParts = 32;    // of a tensor; each has sums of its own, which one thread adds up
 
 template <class T>
 const BnReluLoops<T>& bn_relu_loops() {
   return loops_for<T>(EKD_CPU_TABLE(kBnRelu));
 }
 
-// How a tensor is cut into blocks of whole rows. The cut depends on its shape only.
+// How a tensor is cut into blocks of whole rows, and those into parts, which threads share out. The cut depends on the
+// tensor's shape only.
 struct Blocks {
   explicit Blocks(const at::Tensor& x)
       : channels(x.size(1)),
         count(x.numel()),
         period(std::lcm(channels, kBnReluColumns)),
-        size(period * std::max<std::int64_t>(1, kBlock / period)) {}
+        size(period * std::max<std::int64_t>(1, kBlock / period)),
+        number((count + size - 1) / size),
+        in_part((number + kBnParts - 1) / kBnParts),
+        streams(static_cast<std::int64_t>(x.nbytes()) >= kStreamedBytes) {}
 
-  std::int64_t number() const { return (count + size - 1) / size; }
+  std::int64_t parts() const { return (number + in_part - 1) / in_part; }
   double per_channel() const { return static_cast<double>(count / channels); }
 
-  // Calls work(block, offset, span). Backwards: the last blocks of the pass before are still in the cache.
+  // Calls work(part, offset, span). Backwards: the last blocks of the pass before are still in the cache.
   template <class Work>
   void each(bool backwards, const Work& work) const {
-    at::parallel_for(0, number(), 1, [&](std::int64_t begin, std::int64_t end) {
+    at::parallel_for(0, parts(), 1, [&](std::int64_t first_part, std::int64_t last_part) {
+      const std::int64_t begin = first_part * in_part, end = std::min(number, last_part * in_part);
       for (std::int64_t i = begin; i < end; ++i) {
         const std::int64_t block = backwards ? begin + end - 1 - i : i;
-        work(block, block * size, BnReluSpan{std::min(size, count - block * size), period});
+        work(block / in_part, block * size, BnReluSpan{std::min(size, count - block * size), period});
       }
     });
   }
@@ -52,22 +59,23 @@ struct Blocks {
     return row;
   }
 
-  std::int64_t channels, count, period, size;
+  std::int64_t channels, count, period, size, number, in_part;
+  bool streams;  // whether results like the tensor go past the caches
 };
 
-// Two sums for each channel, gathered block by block.
+// Two sums for each channel, gathered part by part.
 class ChannelSums {
  public:
-  explicit ChannelSums(const Blocks& blocks) : blocks_(blocks), rows_(2 * blocks.number() * blocks.period) {}
+  explicit ChannelSums(const Blocks& blocks) : blocks_(blocks), rows_(2 * blocks.parts() * blocks.period) {}
 
-  float* first(std::int64_t block) { return rows_.data() + 2 * block * blocks_.period; }
-  float* second(std::int64_t block) { return first(block) + blocks_.period; }
+  float* first(std::int64_t part) { return rows_.data() + 2 * part * blocks_.period; }
+  float* second(std::int64_t part) { return first(part) + blocks_.period; }
 
-  // Totals over all blocks: [0] of the first sum, [1] of the second.
+  // Totals over all parts: [0] of the first sum, [1] of the second.
   std::vector<double> totals(int which) const {
     std::vector<double> totals(blocks_.channels);
-    for (std::int64_t block = 0; block < blocks_.number(); ++block) {
-      const float* row = rows_.data() + (2 * block + which) * blocks_.period;
+    for (std::int64_t part = 0; part < blocks_.parts(); ++part) {
+      const float* row = rows_.data() + (2 * part + which) * blocks_.period;
       for (std::int64_t i = 0; i < blocks_.period; i += blocks_.channels)
         for (std::int64_t c = 0; c < blocks_.channels; ++c) totals[c] += row[i + c];
     }
@@ -98,8 +106,8 @@ BnSaved batch_statistics(const at::Tensor& x, const Blocks& blocks, double eps, 
   // About the first pixel rather than 0: a mean far from 0 would eat the digits of the variance.
   const auto origin = blocks.row([&](std::int64_t c) { return data[c]; });
   ChannelSums sums(blocks);
-  blocks.each(false, [&](std::int64_t block, std::int64_t offset, BnReluSpan span) {
-    bn_relu_loops<T>().moments(data + offset, span, origin.data(), sums.first(block), sums.second(block));
+  blocks.each(false, [&](std::int64_t part, std::int64_t offset, BnReluSpan span) {
+    bn_relu_loops<T>().moments(data + offset, span, origin.data(), sums.first(part), sums.second(part));
   });
   const auto sum = sums.totals(0), square = sums.totals(1);
   const BnSaved saved{at::empty({blocks.channels}, at::kFloat), at::empty({blocks.channels}, at::kFloat)};
@@ -124,7 +132,8 @@ at::Tensor normalise(const at::Tensor& x, const at::Tensor& residual, const Bloc
   const T* added = residual.defined() ? residual.const_data_ptr<T>() : nullptr;
   T* out = y.mutable_data_ptr<T>();
   blocks.each(true, [&](std::int64_t, std::int64_t offset, BnReluSpan span) {
-    bn_relu_loops<T>().forward(data + offset, added ? added + offset : nullptr, span, affine.view(), out + offset);
+    bn_relu_loops<T>().forward(data + offset, added ? added + offset : nullptr, span, affine.view(), out + offset,
+                               blocks.streams);
   });
   return y;
 }
@@ -156,10 +165,10 @@ BnReluGradients backward(const at::Tensor& grad, const at::Tensor& x, const at::
 
   const auto origin = blocks.row([&](std::int64_t c) { return mean[c]; });
   ChannelSums sums(blocks);
-  blocks.each(false, [&](std::int64_t block, std::int64_t offset, BnReluSpan span) {
+  blocks.each(false, [&](std::int64_t part, std::int64_t offset, BnReluSpan span) {
     bn_relu_loops<T>().backward_sums(upper + offset, data + offset, residual ? result + offset : nullptr, span,
-                                     affine.view(), origin.data(), residual ? masked + offset : nullptr,
-                                     sums.first(block), sums.second(block));
+                                     affine.view(), origin.data(), residual ? masked + offset : nullptr, blocks.streams,
+                                     sums.first(part), sums.second(part));
   });
 
   const auto sum = sums.totals(0), product = sums.totals(1);
@@ -179,7 +188,7 @@ BnReluGradients backward(const at::Tensor& grad, const at::Tensor& x, const at::
   T* out = gradients.x.mutable_data_ptr<T>();
   blocks.each(true, [&](std::int64_t, std::int64_t offset, BnReluSpan span) {
     bn_relu_loops<T>().backward_input((residual ? masked : upper) + offset, residual, data + offset, span,
-                                      affine.view(), gradient, out + offset);
+                                      affine.view(), gradient, out + offset, blocks.streams);
   });
   return gradients;
 }

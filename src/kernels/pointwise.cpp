@@ -5,20 +5,22 @@
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "ekd/kernels/cpu_table.h"
 #include "ekd/kernels/pointwise_loops.h"
+#include "ekd/kernels/streaming.h"
 
 namespace ekd {
 
 #ifdef EKD_X86_KERNELS
 namespace {
 
-constexpr std::int64_t kRowGrain = 60;       // fewest rows for a thread
-constexpr std::int64_t kRowBlock = 240;      // a multiple of every tile's height
-constexpr std::int64_t kGradientRows = 512;  // at least, in a part of the weights' gradient
-constexpr std::int64_t kGradientParts = 16;  // at most
+constexpr std::int64_t kRowGrain = 60;            // fewest rows for a thread
+constexpr std::int64_t kRowBlock = 240;           // a multiple of every tile's height
+constexpr std::int64_t kPointwisePartRows = 256;  // at least, in a part of the backward pass, which has sums of its own
+constexpr std::int64_t kPointwiseParts = 16;      // they have to be added up
 
 // The two sides of the convolution, as matrices [rows, channels].
 struct GroupedShape {
@@ -66,60 +68,66 @@ class Factors {
   std::vector<T> panels_;
 };
 
+// `count` rows of y's group, from `row` on: those of x's group, which begin at `a`, times the group's factor.
+template <class T>
+void multiply_rows(MatrixView<const T> a, std::int64_t row, std::int64_t count, const Factors<T>& factors,
+                   std::int64_t group, const at::Tensor& y) {
+  const PackedMatrix<T> factor = factors.of(group);
+  const MatrixView<T> c = group_of_result<T>(y, factor.columns, group);
+  multiply(a, count, factor, {c.data + row * c.stride, c.stride},
+           /*streams=*/static_cast<std::int64_t>(y.nbytes()) >= kStreamedBytes);
+}
+
 // y's group g = x's group g · factors of g. Rows do not see each other, so threads may divide them anywhere.
 template <class T>
 void multiply_groups(const at::Tensor& x, const Factors<T>& factors, std::int64_t rows, const at::Tensor& y) {
   at::parallel_for(0, rows, kRowGrain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t first = begin; first < end; first += kRowBlock) {
-      const std::int64_t count = std::min(kRowBlock, end - first);
+    for (std::int64_t row = begin; row < end; row += kRowBlock)
       for (std::int64_t g = 0; g < factors.groups(); ++g) {
-        const PackedMatrix<T> factor = factors.of(g);
-        auto a = group_of<T>(x, factor.inner, g);
-        auto c = group_of_result<T>(y, factor.columns, g);
-        a.data += first * a.stride;
-        c.data += first * c.stride;
-        multiply(a, count, factor, c);
+        const auto a = group_of<T>(x, factors.of(g).inner, g);
+        multiply_rows<T>({a.data + row * a.stride, a.stride}, row, std::min(kRowBlock, end - row), factors, g, y);
       }
-    }
   });
 }
 
-// Sums over the rows of each part, [parts][weights], each group's with its longer side along the vectors.
-template <class T>
-std::vector<float> weight_sums(const at::Tensor& grad, const at::Tensor& x, const GroupedShape& shape,
-                               std::int64_t part_rows, std::int64_t parts) {
-  const std::int64_t group_size = shape.in * shape.out, values = shape.groups * group_size;
-  std::vector<float> sums(parts * values);
-  at::parallel_for(0, parts, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<std::uint32_t> scratch(transposed_scratch(shape.in, shape.out));
-    for (std::int64_t part = begin; part < end; ++part) {
-      const std::int64_t first = part * part_rows, count = std::min(part_rows, shape.rows - first);
-      for (std::int64_t g = 0; g < shape.groups; ++g) {
-        auto a = group_of<T>(x, shape.in, g), b = group_of<T>(grad, shape.out, g);
-        a.data += first * a.stride;
-        b.data += first * b.stride;
-        float* c = sums.data() + part * values + g * group_size;
-        if (shape.turned())
-          multiply_transposed(b, shape.out, a, shape.in, count, {c, shape.in}, scratch.data());
-        else
-          multiply_transposed(a, shape.in, b, shape.out, count, {c, shape.out}, scratch.data());
-      }
-    }
-  });
-  return sums;
-}
+// The rows of the backward pass in parts, whose size depends on the shape only; even, since bf16 rows go in pairs.
+struct Parts {
+  explicit Parts(std::int64_t all)
+      : rows(all),
+        size(std::max(kPointwisePartRows, (rows + kPointwiseParts - 1) / kPointwiseParts + 1) / 2 * 2),
+        number((rows + size - 1) / size) {}
 
-// Sums over rows in parts of a size that depends on the shape only, added up in order.
+  std::int64_t rows, size, number;
+};
+
+// What both gradients of a group read: one after the other, while its rows are in the cache.
 template <class T>
-at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
-                           const GroupedShape& shape) {
-  const std::int64_t part_rows =
-      std::max(kGradientRows, (shape.rows + kGradientParts - 1) / kGradientParts + 1) / 2 * 2;
-  const std::int64_t parts = (shape.rows + part_rows - 1) / part_rows, values = weight.numel();
-  const auto sums = weight_sums<T>(grad, x, shape, part_rows, parts);
+class BackwardGroup {
+ public:
+  BackwardGroup(const at::Tensor& grad, const at::Tensor& x, const GroupedShape& shape, std::int64_t group)
+      : shape_(shape), grad_(group_of<T>(grad, shape.out, group)), x_(group_of<T>(x, shape.in, group)) {}
+
+  MatrixView<const T> grad(std::int64_t row) const { return {grad_.data + row * grad_.stride, grad_.stride}; }
+
+  // sums += the products of `count` rows, with the group's longer side along the vectors.
+  void add_products(std::int64_t row, std::int64_t count, float* sums, std::uint32_t* scratch) const {
+    const MatrixView<const T> x{x_.data + row * x_.stride, x_.stride};
+    if (shape_.turned())
+      multiply_transposed(grad(row), shape_.out, x, shape_.in, count, {sums, shape_.in}, scratch);
+    else
+      multiply_transposed(x, shape_.in, grad(row), shape_.out, count, {sums, shape_.out}, scratch);
+  }
+
+ private:
+  const GroupedShape& shape_;
+  MatrixView<const T> grad_, x_;
+};
+
+// The sums of all parts, in order.
+at::Tensor added_up(const float* sums, std::int64_t parts, const at::Tensor& weight, const GroupedShape& shape) {
   at::Tensor result = at::empty(weight.sizes(), weight.options());  // [out, in] for each group
   float* target = result.mutable_data_ptr<float>();
-  const std::int64_t apart = shape.turned() ? 1 : shape.out;  // input channels
+  const std::int64_t values = weight.numel(), apart = shape.turned() ? 1 : shape.out;  // input channels
   at::parallel_for(0, shape.groups * shape.out, 16, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const std::int64_t g = row / shape.out, o = row % shape.out;
@@ -145,11 +153,27 @@ at::Tensor forward(const at::Tensor& x, const at::Tensor& weight, const GroupedS
 template <class T>
 PointwiseGradients backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
                             const GroupedShape& shape, bool wants_x) {
-  PointwiseGradients gradients{{}, weight_gradient<T>(grad, x, weight, shape)};
-  if (!wants_x) return gradients;
-  gradients.x = at::empty_like(x);
-  multiply_groups<T>(grad, Factors<T>(weight, shape, /*back=*/true), shape.rows, gradients.x);
-  return gradients;
+  const at::Tensor grad_x = wants_x ? at::empty_like(x) : at::Tensor();
+  const Factors<T> factors(weight, shape, /*back=*/true);
+  const Parts parts(shape.rows);
+  const std::int64_t values = weight.numel(), group_values = shape.in * shape.out;
+  const std::unique_ptr<float[]> sums(new float[parts.number * values]);
+  at::parallel_for(0, parts.number, 1, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<std::uint32_t> scratch(transposed_scratch(shape.in, shape.out));
+    std::fill(sums.get() + begin * values, sums.get() + end * values, 0.0f);
+    for (std::int64_t part = begin; part < end; ++part) {
+      const std::int64_t last = std::min(parts.rows, (part + 1) * parts.size);
+      for (std::int64_t row = part * parts.size; row < last; row += kRowBlock) {
+        const std::int64_t count = std::min(kRowBlock, last - row);
+        for (std::int64_t g = 0; g < shape.groups; ++g) {
+          const BackwardGroup<T> group(grad, x, shape, g);
+          if (wants_x) multiply_rows(group.grad(row), row, count, factors, g, grad_x);
+          group.add_products(row, count, sums.get() + part * values + g * group_values, scratch.data());
+        }
+      }
+    }
+  });
+  return {grad_x, added_up(sums.get(), parts.number, weight, shape)};
 }
 
 bool has_instructions(at::ScalarType type) {

@@ -5,9 +5,12 @@
 #include <array>
 #include <cmath>
 
+#include "ekd/core/device.h"
+#include "ekd/kernels/channel_shuffle.h"
 #include "ekd/models/bn_relu_function.h"
 #include "ekd/models/conv_function.h"
 #include "ekd/models/folded_conv.h"
+#include "ekd/models/shuffle_function.h"
 
 namespace ekd {
 namespace {
@@ -68,6 +71,7 @@ at::Tensor shuffle_channels(const at::Tensor& x, std::int64_t groups) {
   TORCH_CHECK(x.dim() == 4 && groups >= 1 && x.size(1) % groups == 0, "shuffle_channels: ", groups,
               " groups do not divide ", x.sizes());
   if (groups == 1) return x;
+  if (fused_kernels() && shuffle_by_groups_takes(x)) return differentiable_shuffle(x, groups);
   const auto batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
   // Through [N, H, W, C], where channels_last channels are the innermost axis: the usual spelling on [N, C, H, W] gives
   // an NCHW tensor back, and every layer after it then runs in the slow layout.

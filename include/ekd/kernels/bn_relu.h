@@ -29,7 +29,7 @@ struct BnReluForward {
 };
 
 // By the batch's statistics, moving the running ones. residual: undefined, or like x in shape, dtype and layout; so is
-// y. Statistics are sums in float32 over blocks of fixed size and in float64 over the blocks: the same bits for any
+// y. Statistics are sums in float32 over parts of the tensor and in float64 over the parts: the same bits for any
 // number of threads.
 BnReluForward bn_relu_forward(const at::Tensor& x, const at::Tensor& residual, const BnParameters& parameters,
                               const BnRunning& running);

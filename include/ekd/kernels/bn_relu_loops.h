@@ -29,23 +29,24 @@ struct BnReluInputGradient {
   const float *grad, *x, *constant;
 };
 
-// T is float or c10::BFloat16; sums are floats and are added to what is there.
+// T is float or c10::BFloat16; sums are floats and are added to what is there. `streams`: results go past the caches,
+// for which they begin at multiples of 64 bytes.
 template <class T>
 struct BnReluLoops {
   // sum += x - origin and square += (x - origin)², down each column.
   void (*moments)(const T* x, BnReluSpan span, const float* origin, float* sum, float* square);
 
   // y = max(x · scale + shift + residual, 0); residual may be null, y may be x.
-  void (*forward)(const T* x, const T* residual, BnReluSpan span, ScaleShift affine, T* y);
+  void (*forward)(const T* x, const T* residual, BnReluSpan span, ScaleShift affine, T* y, bool streams);
 
   // g = grad where the forward's result was above 0, else 0; sum += g and product += g · (x - origin). The result is
   // read from `y`, and g written to `masked`; where y is null, it is computed again from x and g is not written.
   void (*backward_sums)(const T* grad, const T* x, const T* y, BnReluSpan span, ScaleShift affine, const float* origin,
-                        T* masked, float* sum, float* product);
+                        T* masked, bool streams, float* sum, float* product);
 
   // The gradient by x; grad_x may be grad. Unless `masked`, grad is masked by the forward's result, computed from x.
   void (*backward_input)(const T* grad, bool masked, const T* x, BnReluSpan span, ScaleShift affine,
-                         BnReluInputGradient gradient, T* grad_x);
+                         BnReluInputGradient gradient, T* grad_x, bool streams);
 };
 
 struct BnReluTable {

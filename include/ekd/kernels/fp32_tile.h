@@ -33,6 +33,7 @@ struct RightFactor {
 struct TileResult {
   float* data;
   std::int64_t stride;
+  bool streams = false;  // written past the caches, for which vectors begin at multiples of 32 bytes
 };
 
 // Lanes of a last vector of which `count` numbers count.
@@ -69,6 +70,8 @@ __attribute__((always_inline)) inline void multiply_tile(LeftFactor<kLeft> left,
       float* p = result.data + r * result.stride + v * kFloats;
       if (kMasked && v == kVectors - 1)
         _mm256_maskstore_ps(p, mask, sums[r][v]);
+      else if (result.streams)
+        _mm256_stream_ps(p, sums[r][v]);
       else
         _mm256_storeu_ps(p, sums[r][v]);
     }
@@ -82,17 +85,25 @@ struct ColumnOfTiles {
   TileResult result;
   __m256i mask;
 
+  // Rows of the left factor often lie far apart, where the processor does not foresee what comes next.
+  void fetch_rows(std::int64_t first, std::int64_t last) const {
+    constexpr std::int64_t kLine = 64 / sizeof(float);
+    for (std::int64_t row = first; row < last; ++row)
+      for (std::int64_t k = 0; k < inner; k += kLine) _mm_prefetch(left.at(row, k), _MM_HINT_T0);
+  }
+
   template <int kRows>
-  void tile(std::int64_t row) const {
-    multiply_tile<kRows, kVectors, kAdds, kMasked>(left.from_row(row), right, inner,
-                                                   {result.data + row * result.stride, result.stride}, mask);
+  void tile(std::int64_t row, std::int64_t count) const {
+    if constexpr (kLeft == Left::kRows) fetch_rows(row + kRows, row + 2 * kRows < count ? row + 2 * kRows : count);
+    multiply_tile<kRows, kVectors, kAdds, kMasked>(
+        left.from_row(row), right, inner, {result.data + row * result.stride, result.stride, result.streams}, mask);
   }
 
   // Tiles of kRows rows, then what is left in ever lower ones. Eight rows are two tiles of four rather than one of six
   // and a low one, which has too few sums to keep the adders busy.
   template <int kRows>
   void rows(std::int64_t row, std::int64_t count) const {
-    for (; row + kRows <= count && (kRows != 6 || count - row != 8); row += kRows) tile<kRows>(row);
+    for (; row + kRows <= count && (kRows != 6 || count - row != 8); row += kRows) tile<kRows>(row, count);
     if constexpr (kRows > 1) {
       if (row < count) rows<kRows == 6 ? 4 : kRows / 2>(row, count);
     }

@@ -19,7 +19,8 @@ struct PointwiseGradients {
   at::Tensor weight;  // float32
 };
 
-// grad like the forward's result.
+// grad like the forward's result. Sums are taken in an order that depends on the shape only: the same bits for any
+// number of threads.
 PointwiseGradients pointwise_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
                                       std::int64_t groups, bool wants_x);
 

@@ -37,9 +37,12 @@ void pack_panels(const float* values, std::int64_t inner, std::int64_t columns, 
 void pack_panels(const float* values, std::int64_t inner, std::int64_t columns, std::int64_t row, std::int64_t column,
                  float* panels);
 
-// c [rows, b.columns] = a [rows, b.inner] · b, rounded.
-void multiply(MatrixView<const Bf16Bits> a, std::int64_t rows, const PackedMatrix<Bf16Bits>& b, MatrixView<Bf16Bits> c);
-void multiply(MatrixView<const float> a, std::int64_t rows, const PackedMatrix<float>& b, MatrixView<float> c);
+// c [rows, b.columns] = a [rows, b.inner] · b, rounded. `streams`: c may go past the caches, which only float32 does,
+// where its lines are written whole.
+void multiply(MatrixView<const Bf16Bits> a, std::int64_t rows, const PackedMatrix<Bf16Bits>& b, MatrixView<Bf16Bits> c,
+              bool streams);
+void multiply(MatrixView<const float> a, std::int64_t rows, const PackedMatrix<float>& b, MatrixView<float> c,
+              bool streams);
 
 // 32-bit numbers that multiply_transposed needs for itself.
 std::int64_t transposed_scratch(std::int64_t m, std::int64_t n);

@@ -68,6 +68,27 @@ void store(float v, BFloat16* p) {  // to nearest, ties to even
   p->x = v != v ? 0x7fc0 : static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+// Past the caches with AVX2's instructions, for which p is a multiple of a vector; elsewhere like store. end_stream
+// makes it visible to other threads.
+void stream(Pair v, float* p) {
+#ifdef CPU_CAPABILITY_AVX2
+  _mm256_stream_ps(p, v.lo);
+  _mm256_stream_ps(p + Vector::size(), v.hi);
+#else
+  store(v, p);
+#endif
+}
+void stream(Pair v, BFloat16* p) { store(v, p); }
+template <class T>
+void stream(float v, T* p) {
+  store(v, p);
+}
+void end_stream() {
+#ifdef CPU_CAPABILITY_AVX2
+  _mm_sfence();
+#endif
+}
+
 Pair operator+(Pair a, Pair b) { return {a.lo + b.lo, a.hi + b.hi}; }
 Pair operator-(Pair a, Pair b) { return {a.lo - b.lo, a.hi - b.hi}; }
 

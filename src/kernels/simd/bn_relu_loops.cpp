@@ -62,7 +62,15 @@ struct Moments {
   }
 };
 
-template <bool kResidual, class T>
+template <bool kStreams, class Number, class T>
+void write(Number v, T* p) {
+  if constexpr (kStreams)
+    stream(v, p);
+  else
+    store(v, p);
+}
+
+template <bool kResidual, bool kStreams, class T>
 struct Forward {
   const T *x, *residual;
   ScaleShift affine;
@@ -80,14 +88,14 @@ struct Forward {
   void step(Channel<Number>& c, std::int64_t i) const {
     Number value = multiply_add(load<Number>(x + i), c.scale, c.shift);
     if constexpr (kResidual) value = value + load<Number>(residual + i);
-    store(rectify(value), y + i);
+    write<kStreams>(rectify(value), y + i);
   }
   template <class Number>
   void end(const Channel<Number>&, std::int64_t) const {}
 };
 
 // With a residual the mask comes from the result and the masked gradient, which is the residual's, is written.
-template <bool kResidual, class T>
+template <bool kResidual, bool kStreams, class T>
 struct BackwardSums {
   const T *grad, *x, *y;
   ScaleShift affine;
@@ -113,7 +121,7 @@ struct BackwardSums {
     else
       result = multiply_add(value, c.scale, c.shift);
     const Number g = where_positive(result, load<Number>(grad + i));
-    if constexpr (kResidual) store(g, masked + i);
+    if constexpr (kResidual) write<kStreams>(g, masked + i);
     c.sum = c.sum + g;
     c.product = multiply_add(g, value - c.origin, c.product);
   }
@@ -124,7 +132,7 @@ struct BackwardSums {
   }
 };
 
-template <bool kMasked, class T>
+template <bool kMasked, bool kStreams, class T>
 struct BackwardInput {
   const T *grad, *x;
   ScaleShift affine;
@@ -146,11 +154,19 @@ struct BackwardInput {
     const Number value = load<Number>(x + i);
     Number g = load<Number>(grad + i);
     if constexpr (!kMasked) g = where_positive(multiply_add(value, c.scale, c.shift), g);
-    store(multiply_add(g, c.by_grad, multiply_add(value, c.by_x, c.constant)), grad_x + i);
+    write<kStreams>(multiply_add(g, c.by_grad, multiply_add(value, c.by_x, c.constant)), grad_x + i);
   }
   template <class Number>
   void end(const Channel<Number>&, std::int64_t) const {}
 };
+
+// run(constant of streams) with the loop that it names.
+template <class Run>
+void run_streaming(bool streams, const Run& run) {
+  if (!streams) return run(std::false_type{});
+  run(std::true_type{});
+  end_stream();
+}
 
 template <class T>
 constexpr BnReluLoops<T> kLoops{
@@ -159,27 +175,38 @@ constexpr BnReluLoops<T> kLoops{
           walk(Moments<T>{x, origin, sum, square}, span.count, span.period);
         },
     .forward =
-        [](const T* x, const T* residual, BnReluSpan span, ScaleShift affine, T* y) {
-          if (residual)
-            walk(Forward<true, T>{x, residual, affine, y}, span.count, span.period);
-          else
-            walk(Forward<false, T>{x, residual, affine, y}, span.count, span.period);
+        [](const T* x, const T* residual, BnReluSpan span, ScaleShift affine, T* y, bool streams) {
+          run_streaming(streams, [&](auto constant) {
+            constexpr bool kStreams = decltype(constant)::value;
+            if (residual)
+              walk(Forward<true, kStreams, T>{x, residual, affine, y}, span.count, span.period);
+            else
+              walk(Forward<false, kStreams, T>{x, residual, affine, y}, span.count, span.period);
+          });
         },
     .backward_sums =
         [](const T* grad, const T* x, const T* y, BnReluSpan span, ScaleShift affine, const float* origin, T* masked,
-           float* sum, float* product) {
-          if (y)
-            walk(BackwardSums<true, T>{grad, x, y, affine, origin, masked, sum, product}, span.count, span.period);
-          else
-            walk(BackwardSums<false, T>{grad, x, y, affine, origin, masked, sum, product}, span.count, span.period);
+           bool streams, float* sum, float* product) {
+          run_streaming(streams, [&](auto constant) {
+            constexpr bool kStreams = decltype(constant)::value;
+            if (y)
+              walk(BackwardSums<true, kStreams, T>{grad, x, y, affine, origin, masked, sum, product}, span.count,
+                   span.period);
+            else
+              walk(BackwardSums<false, kStreams, T>{grad, x, y, affine, origin, masked, sum, product}, span.count,
+                   span.period);
+          });
         },
     .backward_input =
         [](const T* grad, bool masked, const T* x, BnReluSpan span, ScaleShift affine, BnReluInputGradient gradient,
-           T* grad_x) {
-          if (masked)
-            walk(BackwardInput<true, T>{grad, x, affine, gradient, grad_x}, span.count, span.period);
-          else
-            walk(BackwardInput<false, T>{grad, x, affine, gradient, grad_x}, span.count, span.period);
+           T* grad_x, bool streams) {
+          run_streaming(streams, [&](auto constant) {
+            constexpr bool kStreams = decltype(constant)::value;
+            if (masked)
+              walk(BackwardInput<true, kStreams, T>{grad, x, affine, gradient, grad_x}, span.count, span.period);
+            else
+              walk(BackwardInput<false, kStreams, T>{grad, x, affine, gradient, grad_x}, span.count, span.period);
+          });
         },
 };
 

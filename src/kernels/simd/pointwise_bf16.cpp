@@ -160,8 +160,8 @@ void pack_panels(const float* values, std::int64_t inner, std::int64_t columns, 
   });
 }
 
-void multiply(MatrixView<const Bf16Bits> a, std::int64_t rows, const PackedMatrix<Bf16Bits>& b,
-              MatrixView<Bf16Bits> c) {
+void multiply(MatrixView<const Bf16Bits> a, std::int64_t rows, const PackedMatrix<Bf16Bits>& b, MatrixView<Bf16Bits> c,
+              bool) {
   const Bf16Bits* panel = b.panels;
   for_panels(b.columns, [&](std::int64_t first, auto vectors) {
     constexpr int kVectors = decltype(vectors)::value;

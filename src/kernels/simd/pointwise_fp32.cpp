@@ -10,7 +10,8 @@ namespace {
 constexpr std::int64_t kRows = 64;  // that multiply_transposed works on at a time: they stay in the cache
 
 // Calls work(first column, constant of vectors, whether the last vector is cut short) for panels that cover `columns`:
-// three vectors wide, and two where a single one would be left over.
+// two vectors wide, which are a cache line, where they fit exactly; else three, and two where a single one would be
+// left over.
 template <class Work>
 void for_panels(std::int64_t columns, const Work& work) {
   for (std::int64_t first = 0; first < columns;) {
@@ -22,7 +23,7 @@ void for_panels(std::int64_t columns, const Work& work) {
     };
     if (vectors == 1)
       panel(std::integral_constant<int, 1>{});
-    else if (vectors == 2 || vectors == 4)
+    else if (vectors == 2 || vectors == 4 || columns % (2 * kFloats) == 0)
       panel(std::integral_constant<int, 2>{});
     else
       panel(std::integral_constant<int, 3>{});
@@ -52,15 +53,21 @@ void pack_panels(const float* values, std::int64_t inner, std::int64_t columns, 
   });
 }
 
-void multiply(MatrixView<const float> a, std::int64_t rows, const PackedMatrix<float>& b, MatrixView<float> c) {
+void multiply(MatrixView<const float> a, std::int64_t rows, const PackedMatrix<float>& b, MatrixView<float> c,
+              bool streams) {
+  constexpr std::int64_t kLine = 64 / sizeof(float);
+  const bool whole_lines =
+      b.columns % kLine == 0 && c.stride % kLine == 0 && reinterpret_cast<std::uintptr_t>(c.data) % 64 == 0;
+  streams = streams && whole_lines;
   const float* panel = b.panels;
   for_panels(b.columns, [&](std::int64_t first, auto vectors, bool cut) {
     constexpr int kVectors = decltype(vectors)::value;
     multiply_panel<kVectors, /*kAdds=*/false>(LeftFactor<Left::kRows>{a.data, a.stride}, rows,
-                                              {panel, kVectors * kFloats}, b.inner, {c.data + first, c.stride}, cut,
-                                              b.columns - first);
+                                              {panel, kVectors * kFloats}, b.inner, {c.data + first, c.stride, streams},
+                                              cut, b.columns - first);
     panel += b.inner * kVectors * kFloats;
   });
+  if (streams) _mm_sfence();
 }
 
 void multiply_transposed(MatrixView<const float> a, std::int64_t m, MatrixView<const float> b, std::int64_t n,

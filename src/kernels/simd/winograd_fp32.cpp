@@ -10,12 +10,12 @@ namespace {
 constexpr std::int64_t kPoints = kWinogradPoints, kPanel = kWinogradChannels;
 constexpr int kTile = kWinogradSide, kTaps = 3, kSide = kTile + kTaps - 1;
 constexpr std::int64_t kApart = 16;  // keeps the numbers of the 36 points out of each other's cache sets
-alignas(64) constexpr float kBeyond[kWinogradMostChannels] = {};  // read in place of pixels beyond the border
+alignas(64) constexpr float kBeyond[kSide * kWinogradMostChannels] = {};  // read in place of pixels beyond the border
 
 __m256 load(const float* p) { return _mm256_loadu_ps(p); }
 void store(__m256 v, float* p) { _mm256_storeu_ps(p, v); }
 __m256 all(float value) { return _mm256_set1_ps(value); }
-__m256 multiply_add(float a, __m256 b, __m256 c) { return _mm256_fmadd_ps(all(a), b, c); }  // a b + c
+__m256 multiply_add(float a, __m256 b, __m256 c) { return _mm256_fmadd_ps(all(a), b, c); }     // a b + c
 __m256 minus_multiple(__m256 c, float a, __m256 b) { return _mm256_fnmadd_ps(all(a), b, c); }  // c - a b
 
 // A block of transformed tiles: number c of tile t at point p is data[p · stride + t · channels + c].
@@ -91,8 +91,8 @@ void transform_sums_back(const __m256 (&s)[kSide], __m256 (&to)[kTaps]) {
   to[2] = multiply_add(2, even_b, s[5] + even_a);
 }
 
-// The same transform along both dimensions: read(column, numbers) gives a column, write(row, numbers) takes a row of the
-// result. Not unrolled: a copy of the transform for each column would need more addresses than there are registers.
+// The same transform along both dimensions: read(column, numbers) gives a column, write(row, numbers) takes a row of
+// the result. Not unrolled: a copy of the transform for each column would need more addresses than there are registers.
 template <int kFrom, int kTo, class Read, class Write>
 __attribute__((always_inline)) inline void transform_square(void (*transform)(const __m256 (&)[kFrom], __m256 (&)[kTo]),
                                                             const Read& read, const Write& write) {
@@ -122,12 +122,11 @@ void input_tile(const float* x, const WinogradShape& shape, const Place& place, 
     float* out = block.tile(tile) + c;
     transform_square<kSide, kSide>(
         transform_input,
-        [&](int column, __m256 (&d)[kSide]) {
+        [&](int column, __m256(&d)[kSide]) {
           const bool inside = column >= begin && column < end;
-          for (int i = 0; i < kSide; ++i)
-            d[i] = load(inside ? rows[i] + column * block.channels + c : kBeyond);
+          for (int i = 0; i < kSide; ++i) d[i] = load(inside ? rows[i] + column * block.channels + c : kBeyond);
         },
-        [&](int, const __m256 (&numbers)[kSide]) {
+        [&](int, const __m256(&numbers)[kSide]) {
           for (const __m256 number : numbers) store(number, out), out += block.stride();
         });
   }
@@ -140,10 +139,10 @@ void gradient_tile(const float* grad, const WinogradShape& shape, const Place& p
     float* out = block.tile(tile) + c;
     transform_square<kTile, kSide>(
         transform_gradient,
-        [&](int column, __m256 (&y)[kTile]) {
+        [&](int column, __m256(&y)[kTile]) {
           for (int i = 0; i < kTile; ++i) y[i] = load(corner + i * row + column * block.channels + c);
         },
-        [&](int, const __m256 (&numbers)[kSide]) {
+        [&](int, const __m256(&numbers)[kSide]) {
           for (const __m256 number : numbers) store(number, out), out += block.stride();
         });
   }
@@ -160,10 +159,10 @@ void finish_panel(const WinogradConvolution& task, Block block, std::int64_t til
     const float* in = block.tile(tile) + c;
     transform_square<kSide, kTile>(
         transform_back,
-        [&](int column, __m256 (&m)[kSide]) {
+        [&](int column, __m256(&m)[kSide]) {
           for (int i = 0; i < kSide; ++i) m[i] = load(in + (kSide * i + column) * block.stride());
         },
-        [&](int row, const __m256 (&y)[kTile]) {
+        [&](int row, const __m256(&y)[kTile]) {
           for (int j = 0; j < kTile; ++j) {
             const std::int64_t offset = corner + (row * task.shape.width + j) * channels + c;
             __m256 value = y[j];
@@ -202,10 +201,10 @@ void transform_weights(std::int64_t in, std::int64_t first, std::int64_t last, f
       float* to = transformed + (o / kPanel * kPoints * in + i) * kPanel + o % kPanel;
       transform_square<kTaps, kSide>(
           transform_weight,
-          [&](int column, __m256 (&g)[kTaps]) {
+          [&](int column, __m256(&g)[kTaps]) {
             for (int row = 0; row < kTaps; ++row) g[row] = kernel(o, i, row, column);
           },
-          [&](int, const __m256 (&numbers)[kSide]) {
+          [&](int, const __m256(&numbers)[kSide]) {
             for (const __m256 number : numbers) store(number, to), to += in * kPanel;
           });
     }
@@ -281,14 +280,14 @@ void winograd_weight_gradient(const float* sums, std::int64_t parts, std::int64_
     for (std::int64_t i = 0; i < in; i += kFloats)
       transform_square<kSide, kTaps>(
           transform_sums_back,
-          [&](int column, __m256 (&s)[kSide]) {
+          [&](int column, __m256(&s)[kSide]) {
             for (int row = 0; row < kSide; ++row) {
               const float* at = sums + (kSide * row + column) * point + o * in + i;
               s[row] = load(at);
               for (std::int64_t part = 1; part < parts; ++part) s[row] += load(at + part * part_size);
             }
           },
-          [&](int row, const __m256 (&numbers)[kTaps]) {
+          [&](int row, const __m256(&numbers)[kTaps]) {
             for (int column = 0; column < kTaps; ++column)
               store(numbers[column], gradient + ((o * 3 + row) * 3 + column) * in + i);
           });

@@ -1,4 +1,4 @@
-// The shuffle of ShuffleNet's channels on the CPU at the speed of a copy, where LibTorch moves single numbers.
+// The shuffle of ShuffleNet's channels on the CPU, moving whole vectors where LibTorch moves single numbers.
 #pragma once
 
 #include <ATen/core/Tensor.h>

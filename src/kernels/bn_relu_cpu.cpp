@@ -33,23 +33,28 @@ struct Blocks {
         period(std::lcm(channels, kBnReluColumns)),
         size(period * std::max<std::int64_t>(1, kBlock / period)),
         number((count + size - 1) / size),
-        in_part((number + kBnParts - 1) / kBnParts),
+        parts(std::min(number, kBnParts)),
         streams(static_cast<std::int64_t>(x.nbytes()) >= kStreamedBytes) {}
 
-  std::int64_t parts() const { return (number + in_part - 1) / in_part; }
   double per_channel() const { return static_cast<double>(count / channels); }
 
   // Calls work(part, offset, span). Backwards: the last blocks of the pass before are still in the cache.
   template <class Work>
   void each(bool backwards, const Work& work) const {
-    at::parallel_for(0, parts(), 1, [&](std::int64_t first_part, std::int64_t last_part) {
-      const std::int64_t begin = first_part * in_part, end = std::min(number, last_part * in_part);
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t block = backwards ? begin + end - 1 - i : i;
-        work(block / in_part, block * size, BnReluSpan{std::min(size, count - block * size), period});
+    at::parallel_for(0, parts, 1, [&](std::int64_t first_part, std::int64_t last_part) {
+      for (std::int64_t i = first_part; i < last_part; ++i) {
+        const std::int64_t part = backwards ? first_part + last_part - 1 - i : i;
+        const std::int64_t begin = first_block(part), end = first_block(part + 1);
+        for (std::int64_t j = begin; j < end; ++j) {
+          const std::int64_t block = backwards ? begin + end - 1 - j : j;
+          work(part, block * size, BnReluSpan{std::min(size, count - block * size), period});
+        }
       }
     });
   }
+
+  // Parts differ by at most a block: threads get shares of the same size.
+  std::int64_t first_block(std::int64_t part) const { return number * part / parts; }
 
   // One number a channel, repeated over a row.
   template <class Value>
@@ -59,14 +64,14 @@ struct Blocks {
     return row;
   }
 
-  std::int64_t channels, count, period, size, number, in_part;
+  std::int64_t channels, count, period, size, number, parts;
   bool streams;  // whether results like the tensor go past the caches
 };
 
 // Two sums for each channel, gathered part by part.
 class ChannelSums {
  public:
-  explicit ChannelSums(const Blocks& blocks) : blocks_(blocks), rows_(2 * blocks.parts() * blocks.period) {}
+  explicit ChannelSums(const Blocks& blocks) : blocks_(blocks), rows_(2 * blocks.parts * blocks.period) {}
 
   float* first(std::int64_t part) { return rows_.data() + 2 * part * blocks_.period; }
   float* second(std::int64_t part) { return first(part) + blocks_.period; }
@@ -74,7 +79,7 @@ class ChannelSums {
   // Totals over all parts: [0] of the first sum, [1] of the second.
   std::vector<double> totals(int which) const {
     std::vector<double> totals(blocks_.channels);
-    for (std::int64_t part = 0; part < blocks_.parts(); ++part) {
+    for (std::int64_t part = 0; part < blocks_.parts; ++part) {
       const float* row = rows_.data() + (2 * part + which) * blocks_.period;
       for (std::int64_t i = 0; i < blocks_.period; i += blocks_.channels)
         for (std::int64_t c = 0; c < blocks_.channels; ++c) totals[c] += row[i + c];

@@ -51,10 +51,9 @@ std::unique_ptr<float[]> backward_weights(const at::Tensor& weight) {
 }
 
 void convolve_tiles(const WinogradConvolution& task) {
-  const std::int64_t tiles = task.shape.tiles(), blocks = (tiles + kWinogradBlock - 1) / kWinogradBlock;
-  at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
+  at::parallel_for(0, task.shape.tiles(), kWinogradBlock / 2, [&](std::int64_t first, std::int64_t last) {
     const auto scratch = uninitialised(winograd_scratch(task.shape));
-    winograd_convolve(task, begin * kWinogradBlock, std::min(tiles, end * kWinogradBlock), scratch.get());
+    winograd_convolve(task, first, last, scratch.get());
   });
 }
 
@@ -70,8 +69,8 @@ std::int64_t parts_of(const WinogradShape& shape) {
 
 at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight) {
   const WinogradShape shape = shape_of(x, weight);
-  const std::int64_t tiles = shape.tiles(), blocks = (tiles + kWinogradBlock - 1) / kWinogradBlock;
-  const std::int64_t part_tiles = (blocks + parts_of(shape) - 1) / parts_of(shape) * kWinogradBlock;
+  const std::int64_t tiles = shape.tiles();
+  const std::int64_t part_tiles = std::max(kWinogradBlock, (tiles + parts_of(shape) - 1) / parts_of(shape));
   const std::int64_t parts = (tiles + part_tiles - 1) / part_tiles, size = winograd_sums(shape.in, shape.out);
   const auto sums = uninitialised(parts * size);
   at::parallel_for(0, parts, 1, [&](std::int64_t begin, std::int64_t end) {

@@ -114,16 +114,30 @@ at::Tensor winograd_forward(const at::Tensor& x, const at::Tensor& weight, const
   return y;
 }
 
-at::Tensor winograd_relu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale,
-                         const at::Tensor& shift) {
+void winograd_add_to(const at::Tensor& sum, const at::Tensor& x, const at::Tensor& weight) {
   TORCH_CHECK(winograd_takes(x, weight), "winograd: x or weight is not made for it");
-  const at::Tensor y = result_like(x, weight.size(0));
-  const auto weights = forward_weights(weight, scale.contiguous().const_data_ptr<float>());
-  const at::Tensor lying_shift = shift.contiguous();
+  TORCH_CHECK(sum.sizes() == at::IntArrayRef({x.size(0), weight.size(0), x.size(2), x.size(3)}) &&
+                  sum.scalar_type() == at::kFloat && sum.is_contiguous(at::MemoryFormat::ChannelsLast),
+              "winograd: the sum is not like the result");
+  const auto weights = forward_weights(weight, nullptr);
   convolve_tiles({.shape = shape_of(x, weight),
                   .x = x.const_data_ptr<float>(),
                   .weight = weights.get(),
-                  .shift = lying_shift.const_data_ptr<float>(),
+                  .residual = sum.const_data_ptr<float>(),
+                  .y = sum.mutable_data_ptr<float>()});
+}
+
+at::Tensor winograd_relu(const at::Tensor& x, const at::Tensor& weight, const ChannelScaleShift& after,
+                         const ChannelScaleShift* before) {
+  TORCH_CHECK(winograd_takes(x, weight), "winograd: x or weight is not made for it");
+  const at::Tensor y = result_like(x, weight.size(0));
+  const auto weights = forward_weights(weight, after.scale.const_data_ptr<float>());
+  convolve_tiles({.shape = shape_of(x, weight),
+                  .x = x.const_data_ptr<float>(),
+                  .x_scale = before ? before->scale.const_data_ptr<float>() : nullptr,
+                  .x_shift = before ? before->shift.const_data_ptr<float>() : nullptr,
+                  .weight = weights.get(),
+                  .shift = after.shift.const_data_ptr<float>(),
                   .y = y.mutable_data_ptr<float>()});
   return y;
 }
@@ -150,7 +164,11 @@ at::Tensor winograd_forward(const at::Tensor&, const at::Tensor&, const at::Tens
   TORCH_CHECK(false, "winograd: not built for this CPU");
 }
 
-at::Tensor winograd_relu(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+void winograd_add_to(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+  TORCH_CHECK(false, "winograd: not built for this CPU");
+}
+
+at::Tensor winograd_relu(const at::Tensor&, const at::Tensor&, const ChannelScaleShift&, const ChannelScaleShift*) {
   TORCH_CHECK(false, "winograd: not built for this CPU");
 }
 

@@ -1,6 +1,7 @@
 #include "ekd/models/conv_function.h"
 
 #include <ATen/autocast_mode.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/conv2d.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -90,8 +91,11 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, std::int64
 
 at::Tensor convolution_plus(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t groups,
                             const at::Tensor& residual) {
-  if (is_winograd(x, weight, stride, groups)) return WinogradFunction::apply(x, weight, std::optional(residual));
-  return convolution(x, weight, stride, groups).add_(residual);
+  if (!is_winograd(x, weight, stride, groups)) return convolution(x, weight, stride, groups).add_(residual);
+  if (at::GradMode::is_enabled() || !residual.is_contiguous(at::MemoryFormat::ChannelsLast))
+    return WinogradFunction::apply(x, weight, std::optional(residual));
+  winograd_add_to(residual, x, weight);
+  return residual;
 }
 
 }  // namespace ekd

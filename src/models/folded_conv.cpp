@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "ekd/core/device.h"
-#include "ekd/kernels/winograd.h"
 #include "ekd/models/conv_function.h"
 
 namespace ekd {
@@ -26,13 +25,13 @@ bool onednn_takes_bf16() {
 }
 
 at::Tensor conv_relu_in_bf16(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride,
-                             const at::Tensor& scale, const at::Tensor& shift) {
+                             const ChannelScaleShift& after) {
   // LibTorch has no C++ function for it, only an operator.
   static const auto convolution = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_convolution_pointwise", "");
-  const at::Tensor scaled = (weight * scale.view({-1, 1, 1, 1})).to(at::kBFloat16);
+  const at::Tensor scaled = (weight * after.scale.view({-1, 1, 1, 1})).to(at::kBFloat16);
   std::vector<c10::IValue> stack{x,
                                  scaled.contiguous(at::MemoryFormat::ChannelsLast),
-                                 shift.to(at::kBFloat16),
+                                 after.shift.to(at::kBFloat16),
                                  both(weight.size(2) / 2),
                                  both(stride),
                                  both(1),
@@ -51,12 +50,20 @@ bool folds_convolution(const at::Tensor& x, const at::Tensor& weight, std::int64
   return x.scalar_type() == at::kBFloat16 ? onednn_takes_bf16() : is_winograd(x, weight, stride, groups);
 }
 
-at::Tensor conv_bn_relu_folded(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride,
-                               const BnParameters& parameters, const BnRunning& running) {
+bool folds_input(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t groups) {
+  return x.scalar_type() == at::kFloat && folds_convolution(x, weight, stride, groups);
+}
+
+ChannelScaleShift folded_bn(const BnParameters& parameters, const BnRunning& running) {
   const at::Tensor scale = parameters.weight * running.var.add(parameters.eps).rsqrt();
-  const at::Tensor shift = parameters.bias - running.mean * scale;
-  return x.scalar_type() == at::kBFloat16 ? conv_relu_in_bf16(x, weight, stride, scale, shift)
-                                          : winograd_relu(x, weight, scale, shift);
+  return {scale, parameters.bias - running.mean * scale};
+}
+
+at::Tensor conv_bn_relu_folded(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride,
+                               const ChannelScaleShift& after, const ChannelScaleShift* before) {
+  if (x.scalar_type() == at::kFloat) return winograd_relu(x, weight, after, before);
+  TORCH_CHECK(before == nullptr, "a normalisation before a convolution in bfloat16 is not folded");
+  return conv_relu_in_bf16(x, weight, stride, after);
 }
 
 }  // namespace ekd

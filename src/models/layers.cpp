@@ -44,8 +44,15 @@ at::Tensor Conv2d::plus(const at::Tensor& residual, const at::Tensor& x) const {
 
 at::Tensor Conv2d::then(const BatchNorm& bn, const at::Tensor& x, bool training) const {
   if (!training && folds_convolution(x, weight_, shape_.stride, shape_.groups))
-    return conv_bn_relu_folded(x, weight_, shape_.stride, bn.parameters(), bn.running());
+    return conv_bn_relu_folded(x, weight_, shape_.stride, folded_bn(bn.parameters(), bn.running()));
   return bn.relu((*this)(x), training);
+}
+
+at::Tensor Conv2d::between(const BatchNorm& before, const BatchNorm& after, const at::Tensor& x, bool training) const {
+  if (training || !folds_input(x, weight_, shape_.stride, shape_.groups))
+    return then(after, before.relu(x, training), training);
+  const ChannelScaleShift first = folded_bn(before.parameters(), before.running());
+  return conv_bn_relu_folded(x, weight_, shape_.stride, folded_bn(after.parameters(), after.running()), &first);
 }
 
 BatchNorm::BatchNorm(const Scope& scope, std::int64_t channels)

@@ -28,9 +28,9 @@ struct WideBlock {
   }
 
   at::Tensor operator()(const at::Tensor& x, bool training) const {
+    if (!convShortcut) return conv2.plus(x, conv1.between(bn1, bn2, x, training));
     const at::Tensor activated = bn1.relu(x, training);
-    const at::Tensor shortcut = convShortcut ? (*convShortcut)(activated) : x;
-    return conv2.plus(shortcut, conv1.then(bn2, activated, training));
+    return conv2.plus((*convShortcut)(activated), conv1.then(bn2, activated, training));
   }
 
   BatchNorm bn1;

@@ -256,6 +256,9 @@ TEST_P(Winograd, ForwardAndGradientsMatchConv2d) {
   EXPECT_LT(difference(y, expected), kWinogradTolerance);
   const at::Tensor residual = noise(y.sizes(), at::kFloat);
   EXPECT_TRUE(winograd_forward(x, weight, residual).equal(y + residual));
+  const at::Tensor sum = residual.clone();
+  winograd_add_to(sum, x, weight);
+  EXPECT_TRUE(sum.equal(y + residual));
   const at::Tensor grad = noise(y.sizes(), at::kFloat);
   expected.backward(grad.to(at::kDouble));
   const auto gradients = winograd_backward(grad, x, weight, /*wants_x=*/true);
@@ -270,10 +273,17 @@ TEST_P(Winograd, ScaleShiftAndReluMatchTheSeparateOperations) {
   const at::Tensor x = noise({size.images, size.in, size.height, size.width}, at::kFloat);
   const at::Tensor weight = noise({size.out, size.in, 3, 3}, at::kFloat);
   if (!winograd_takes(x, weight)) GTEST_SKIP() << kNoInstructions;
-  const at::Tensor scale = at::rand(size.out) + 0.5, shift = at::randn(size.out) * 9;
-  const auto row = [](const at::Tensor& values) { return values.to(at::kDouble).view({1, -1, 1, 1}); };
-  const at::Tensor expected = (plain_conv(leaf(x), leaf(weight), 1, 1, 1) * row(scale) + row(shift)).relu();
-  EXPECT_LT(difference(winograd_relu(x, weight, scale, shift), expected), kWinogradTolerance);
+  const ChannelScaleShift after{at::rand(size.out) + 0.5, at::randn(size.out) * 9};
+  const ChannelScaleShift before{at::randn(size.in), at::randn(size.in)};
+  const auto relu = [](const at::Tensor& values, const ChannelScaleShift& affine) {
+    const auto row = [](const at::Tensor& numbers) { return numbers.to(at::kDouble).view({1, -1, 1, 1}); };
+    return (values * row(affine.scale) + row(affine.shift)).relu();
+  };
+  const at::Tensor expected = relu(plain_conv(leaf(x), leaf(weight), 1, 1, 1), after);
+  EXPECT_LT(difference(winograd_relu(x, weight, after), expected), kWinogradTolerance);
+  // The border is 0, not what the shift makes of 0.
+  const at::Tensor expected_between = relu(plain_conv(relu(leaf(x), before), leaf(weight), 1, 1, 1), after);
+  EXPECT_LT(difference(winograd_relu(x, weight, after, &before), expected_between), kWinogradTolerance);
 }
 
 // The teacher's shapes, one tile, rows of tiles that fill no block, several parts of a weight's gradient, weights in
@@ -305,7 +315,9 @@ TEST(WinogradKernel, NanStaysNanAndOtherSizesAreRefused) {
   EXPECT_FALSE(winograd_takes(at::randn({2, 16, 4, 4}), weight));
   if (!winograd_takes(x, weight)) GTEST_SKIP() << kNoInstructions;
   x[0][3][1][1] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_TRUE(winograd_relu(x, weight, at::ones(16), at::zeros(16)).isnan().any().item<bool>());
+  const ChannelScaleShift same{at::ones(16), at::zeros(16)};
+  EXPECT_TRUE(winograd_relu(x, weight, same).isnan().any().item<bool>());
+  EXPECT_TRUE(winograd_relu(x, weight, same, &same).isnan().any().item<bool>());
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "ekd/core/device.h"
@@ -55,13 +57,38 @@ TEST_P(FusedKernels, TwentyStepsInFp32GiveTheSameLosses) {
   EXPECT_NE(fused, plain) << "both trainings used the same kernels";
 }
 
-TEST_P(FusedKernels, EvaluationInBfloat16AgreesWithFp32) {
-  const auto model = make_model({.name = GetParam().model, .classes = 10}, /*seed=*/1);
-  const at::Tensor images = at::randn({16, 3, 32, 32});
+// With running statistics of `images`, for evaluation.
+std::unique_ptr<Classifier> model_for(const std::string& name, const at::Tensor& images) {
+  auto model = make_model({.name = name, .classes = 10}, /*seed=*/1);
   const at::NoGradGuard no_grad;
   model->set_training(true);
-  for (int i = 0; i < 12; ++i) model->forward(images);  // running statistics of these images
+  for (int i = 0; i < 12; ++i) model->forward(images);
   model->set_training(false);
+  return model;
+}
+
+// Features too: kernels that work in place must leave them alone.
+TEST_P(FusedKernels, EvaluationInFp32GivesTheSameOutputs) {
+  const at::Tensor images = at::randn({16, 3, 32, 32});
+  const auto model = model_for(GetParam().model, images);
+  const at::NoGradGuard no_grad;
+  const Outputs fused = model->forward(images);
+  set_fused_kernels(false);
+  const Outputs plain = model->forward(images);
+  set_fused_kernels(true);
+  const auto error = [](const at::Tensor& got, const at::Tensor& expected) {
+    return ((got - expected).norm() / expected.norm()).item<double>();
+  };
+  EXPECT_LT(error(fused.logits, plain.logits), 5e-5);
+  ASSERT_EQ(fused.features.size(), plain.features.size());
+  for (std::size_t i = 0; i < plain.features.size(); ++i)
+    EXPECT_LT(error(fused.features[i].tensor, plain.features[i].tensor), 5e-5) << plain.features[i].name;
+}
+
+TEST_P(FusedKernels, EvaluationInBfloat16AgreesWithFp32) {
+  const at::Tensor images = at::randn({16, 3, 32, 32});
+  const auto model = model_for(GetParam().model, images);
+  const at::NoGradGuard no_grad;
   const at::Tensor expected = model->forward(images).logits;
   const auto error = [&](bool fused) {
     set_fused_kernels(fused);

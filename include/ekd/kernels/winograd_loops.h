@@ -1,8 +1,8 @@
 // The loops of kernels/winograd.h over raw memory (src/kernels/simd/winograd_fp32.cpp).
 //
-// A tile is 4×4 numbers of the result; it depends on 6×6 of the input, whose transform has 36 numbers, one for each pair
-// of interpolation points. Transformed tensors lie as [36][tiles][channels], transformed weights as
-// [out / 16][36][in][16].
+// A tile is 4×4 numbers of the result; it depends on 6×6 of the input, whose transform has 36 numbers, one for each
+// pair of interpolation points. Transformed tensors lie as [36][tiles][channels], transformed weights as [out /
+// 16][36][in][16].
 #pragma once
 
 #include <cstdint>
@@ -34,13 +34,15 @@ void winograd_forward_weights(const float* weight, const float* scale, std::int6
 void winograd_backward_weights(const float* weight, std::int64_t in, std::int64_t out, std::int64_t first,
                                std::int64_t last, float* transformed);
 
-// y = the convolution; plus `residual`, where it is not null; or, where `shift` is not null, max(convolution + shift,
-// 0).
+// y = the convolution of x, or of max(x · x_scale + x_shift, 0) where those are not null; plus `residual`, where it is
+// not null; or, where `shift` is not null, max(convolution + shift, 0).
 struct WinogradConvolution {
   WinogradShape shape;
-  const float *x, *weight;          // weight: transformed
-  const float* residual = nullptr;  // like y
-  const float* shift = nullptr;     // [out]; not with a residual
+  const float* x;
+  const float *x_scale = nullptr, *x_shift = nullptr;  // [in]
+  const float* weight;                                 // transformed
+  const float* residual = nullptr;                     // like y, which it may be
+  const float* shift = nullptr;                        // [out]; not with a residual
   float* y;
 };
 // The tiles from `first` to `last`.

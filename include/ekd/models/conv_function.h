@@ -9,7 +9,7 @@ namespace ekd {
 // bfloat16.
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t groups);
 
-// convolution + residual, which has the result's shape.
+// convolution + residual, which has the result's shape. With gradients off the sum may be written over the residual.
 at::Tensor convolution_plus(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride, std::int64_t groups,
                             const at::Tensor& residual);
 

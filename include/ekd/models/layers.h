@@ -33,11 +33,14 @@ class Conv2d {
 
   at::Tensor operator()(const at::Tensor& x) const;
 
-  // The convolution + residual, which has its shape.
+  // The convolution + residual, which has its shape. With gradients off the sum may be written over the residual.
   at::Tensor plus(const at::Tensor& residual, const at::Tensor& x) const;
 
   // bn.relu of the convolution; in evaluation one kernel where there is one.
   at::Tensor then(const BatchNorm& bn, const at::Tensor& x, bool training) const;
+
+  // after.relu of the convolution of before.relu; in evaluation one kernel where there is one.
+  at::Tensor between(const BatchNorm& before, const BatchNorm& after, const at::Tensor& x, bool training) const;
 
  private:
   ConvShape shape_;

@@ -110,7 +110,23 @@ __attribute__((always_inline)) inline void transform_square(void (*transform)(co
   }
 }
 
-void input_tile(const float* x, const WinogradShape& shape, const Place& place, Block block, std::int64_t tile) {
+// What takes the place of x; pixels beyond the border stay 0.
+struct AsItIs {
+  __m256 operator()(const float* x, bool /*inside*/, std::int64_t /*channel*/) const { return load(x); }
+};
+struct ScaledRelu {
+  const float *scale, *shift;
+
+  __m256 operator()(const float* x, bool inside, std::int64_t channel) const {
+    if (!inside) return _mm256_setzero_ps();
+    // In this order NaN stays NaN.
+    return _mm256_max_ps(_mm256_setzero_ps(), _mm256_fmadd_ps(load(x), load(scale + channel), load(shift + channel)));
+  }
+};
+
+template <class Activation>
+void input_tile(const float* x, const WinogradShape& shape, const Place& place, const Activation& activation,
+                Block block, std::int64_t tile) {
   const float* rows[kSide];
   for (int i = 0; i < kSide; ++i) {
     const Place at{place.image, place.row + i - 1, place.column - 1};
@@ -124,7 +140,9 @@ void input_tile(const float* x, const WinogradShape& shape, const Place& place, 
         transform_input,
         [&](int column, __m256(&d)[kSide]) {
           const bool inside = column >= begin && column < end;
-          for (int i = 0; i < kSide; ++i) d[i] = load(inside ? rows[i] + column * block.channels + c : kBeyond);
+          for (int i = 0; i < kSide; ++i)
+            d[i] =
+                activation(inside ? rows[i] + column * block.channels + c : kBeyond, inside && rows[i] != kBeyond, c);
         },
         [&](int, const __m256(&numbers)[kSide]) {
           for (const __m256 number : numbers) store(number, out), out += block.stride();
@@ -240,7 +258,13 @@ void winograd_convolve(const WinogradConvolution& task, std::int64_t first, std:
   const Block input{scratch, shape.in}, product{scratch + input.size(), kPanel};
   const Finish finish = finish_for(task);
   for_blocks(first, last, [&](std::int64_t begin, std::int64_t count) {
-    for (std::int64_t t = 0; t < count; ++t) input_tile(task.x, shape, place_of(shape, begin + t), input, t);
+    for (std::int64_t t = 0; t < count; ++t) {
+      const Place place = place_of(shape, begin + t);
+      if (task.x_scale)
+        input_tile(task.x, shape, place, ScaledRelu{task.x_scale, task.x_shift}, input, t);
+      else
+        input_tile(task.x, shape, place, AsItIs{}, input, t);
+    }
     for (std::int64_t o = 0; o < shape.out; o += kPanel) {
       for (std::int64_t p = 0; p < kPoints; ++p)
         multiply_columns<2, /*kAdds=*/false>(LeftFactor<Left::kRows>{input.point(p), shape.in}, count,
@@ -257,7 +281,7 @@ void winograd_weight_sums(const float* x, const float* grad, const WinogradShape
   for_blocks(first, last, [&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t t = 0; t < count; ++t) {
       const Place place = place_of(shape, begin + t);
-      input_tile(x, shape, place, input, t);
+      input_tile(x, shape, place, AsItIs{}, input, t);
       gradient_tile(grad, shape, place, upper, t);
     }
     for (std::int64_t p = 0; p < kPoints; ++p)

@@ -15,6 +15,8 @@ constexpr int kBlocks = (kDepth - 4) / 6;  // per stage: three stages of blocks 
 constexpr std::int64_t kWideStem = 16;
 
 // The activation comes before the convolutions; where the width changes, the shortcut branches off behind it.
+// With gradients off a block without convShortcut may write its result over x: no stage hands out the input of such a
+// one.
 struct WideBlock {
   WideBlock(const Scope& scope, std::int64_t in, std::int64_t out, std::int64_t stride)
       : bn1(scope / "bn1", in),

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TORCHVISION = "0.26"  # for torch 2.11
 # What ekd does for itself with mallopt and PyTorch's tuning guides advise: freed memory stays with the process.
-KEEP_FREED_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2_000_000_000)}
+KEEP_FREED_PAGES = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 # Every program's threads wait as OpenMP has it, by spinning for a while, but P1's with AugMix: there the workers that augment need the
 # cores.
 WAIT_QUIETLY = {"OMP_WAIT_POLICY": "passive"}

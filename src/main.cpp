@@ -1,6 +1,5 @@
 // One binary, a few commands. Exceptions become one line on stderr and an exit code here and nowhere else.
 #include <c10/util/Exception.h>
-#include <malloc.h>
 #include <spdlog/spdlog.h>
 
 #include <cstdio>
@@ -10,18 +9,13 @@
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
 #include "ekd/core/error.h"
+#include "ekd/core/host_memory.h"
 #include "ekd/core/log.h"
 #include "ekd/core/text.h"
 #include "ekd/version.h"
 
 namespace ekd {
 namespace {
-
-// Tensors of one step are freed and wanted again at the next: keep their pages instead of handing them to the kernel.
-void keep_freed_pages() {
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 2'000'000'000);
-}
 
 std::vector<std::string> names_of(const std::vector<CLI::App*>& apps) {
   std::vector<std::string> names;
@@ -113,7 +107,7 @@ int report(ExitCode code, const std::string& message) {
 
 int main(int argc, char** argv) {
   using namespace ekd;
-  keep_freed_pages();
+  set_up_host_memory();
   set_up_log(0);
   try {
     return dispatch(argc, argv);

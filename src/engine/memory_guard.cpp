@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <new>
-#include <string_view>
 
 #include "ekd/core/cuda_device.h"
 
@@ -12,12 +11,8 @@ namespace ekd {
 namespace {
 
 bool is_out_of_memory(const std::exception& error) {
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return true;
-  if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) return true;
-  // The CPU allocator throws a plain c10::Error.
-  const std::string_view text = error.what();
-  return text.find("DefaultCPUAllocator: can't allocate memory") != std::string_view::npos ||
-         text.find("DefaultCPUAllocator: not enough memory") != std::string_view::npos;
+  return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
+         dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr;
 }
 
 }  // namespace

@@ -57,6 +57,16 @@ void convolve_tiles(const WinogradConvolution& task) {
   });
 }
 
+// y = the convolution, and what lies at `residual`, which may be y itself, where that is not null.
+void convolve(const at::Tensor& x, const at::Tensor& weight, const float* residual, const at::Tensor& y) {
+  const auto weights = forward_weights(weight, nullptr);
+  convolve_tiles({.shape = shape_of(x, weight),
+                  .x = x.const_data_ptr<float>(),
+                  .weight = weights.get(),
+                  .residual = residual,
+                  .y = y.mutable_data_ptr<float>()});
+}
+
 // Parts of a weight's gradient, each with sums of its own: more serve more threads, but all have to be added up.
 // A power of two divides best among threads.
 constexpr std::int64_t kMostParts = 16;
@@ -105,12 +115,7 @@ at::Tensor winograd_forward(const at::Tensor& x, const at::Tensor& weight, const
   TORCH_CHECK(!residual.defined() || (residual.sizes() == y.sizes() && residual.scalar_type() == at::kFloat),
               "winograd: the residual is not like the result");
   const at::Tensor added = residual.defined() ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual;
-  const auto weights = forward_weights(weight, nullptr);
-  convolve_tiles({.shape = shape_of(x, weight),
-                  .x = x.const_data_ptr<float>(),
-                  .weight = weights.get(),
-                  .residual = added.defined() ? added.const_data_ptr<float>() : nullptr,
-                  .y = y.mutable_data_ptr<float>()});
+  convolve(x, weight, added.defined() ? added.const_data_ptr<float>() : nullptr, y);
   return y;
 }
 
@@ -119,12 +124,7 @@ void winograd_add_to(const at::Tensor& sum, const at::Tensor& x, const at::Tenso
   TORCH_CHECK(sum.sizes() == at::IntArrayRef({x.size(0), weight.size(0), x.size(2), x.size(3)}) &&
                   sum.scalar_type() == at::kFloat && sum.is_contiguous(at::MemoryFormat::ChannelsLast),
               "winograd: the sum is not like the result");
-  const auto weights = forward_weights(weight, nullptr);
-  convolve_tiles({.shape = shape_of(x, weight),
-                  .x = x.const_data_ptr<float>(),
-                  .weight = weights.get(),
-                  .residual = sum.const_data_ptr<float>(),
-                  .y = sum.mutable_data_ptr<float>()});
+  convolve(x, weight, sum.const_data_ptr<float>(), sum);
 }
 
 at::Tensor winograd_relu(const at::Tensor& x, const at::Tensor& weight, const ChannelScaleShift& after,

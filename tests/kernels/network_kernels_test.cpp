@@ -259,6 +259,8 @@ TEST_P(Winograd, ForwardAndGradientsMatchConv2d) {
   const at::Tensor sum = residual.clone();
   winograd_add_to(sum, x, weight);
   EXPECT_TRUE(sum.equal(y + residual));
+  const at::Tensor planes = at::zeros({size.images, size.out, size.height, size.width});
+  EXPECT_THROW(winograd_add_to(planes, x, weight), c10::Error);
   const at::Tensor grad = noise(y.sizes(), at::kFloat);
   expected.backward(grad.to(at::kDouble));
   const auto gradients = winograd_backward(grad, x, weight, /*wants_x=*/true);

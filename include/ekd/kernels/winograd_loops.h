@@ -1,8 +1,8 @@
 // The loops of kernels/winograd.h over raw memory (src/kernels/simd/winograd_fp32.cpp).
 //
 // A tile is 4×4 numbers of the result; it depends on 6×6 of the input, whose transform has 36 numbers, one for each
-// pair of interpolation points. Transformed tensors lie as [36][tiles][channels], transformed weights as [out /
-// 16][36][in][16].
+// pair of interpolation points. Transformed tensors lie as [36][tiles][channels];
+// transformed weights as [out / 16][36][in][16].
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,108 @@
+// What a thread of these kernels asks of its block: shared memory, barriers, copies, products on tensor cores. A kernel
+// is an object whose call takes a Block, and which names its kThreads, and kBlocksAtOnce that a processor should hold;
+// CudaBlock is the hardware's, and tests have one whose threads run on the CPU (tests/support/emulated_block.h).
+// Numbers on tensor cores are pairs of bf16 in 32 bits, the earlier one in the lower half; fragments lie as PTX defines
+// them for mma.m16n8k16.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "ekd/kernels/host_device.h"
+
+namespace ekd {
+
+// Of a launch.
+struct LaunchShape {
+  int x = 1, y = 1, z = 1;       // blocks
+  int threads = 0;               // in a block
+  std::size_t shared_bytes = 0;  // of each block
+};
+
+constexpr int kWarp = 32;
+
+// Division by a number that is the same for all threads, made on the host: a multiplication. Exact while dividend ·
+// divisor is below 2³².
+struct Divisor {
+  unsigned value = 1, magic = 0;
+
+  Divisor() = default;
+  explicit Divisor(int divisor)
+      : value(static_cast<unsigned>(divisor)),
+        magic(divisor == 1 ? 0 : static_cast<unsigned>(((std::uint64_t{1} << 32) + value - 1) / value)) {}
+  EKD_HOST_DEVICE int quotient(int dividend) const {
+    if (value == 1) return dividend;
+#ifdef __CUDA_ARCH__
+    return static_cast<int>(__umulhi(static_cast<unsigned>(dividend), magic));
+#else
+    return static_cast<int>(static_cast<std::uint64_t>(static_cast<unsigned>(dividend)) * magic >> 32);
+#endif
+  }
+  EKD_HOST_DEVICE int remainder(int dividend, int of_quotient) const {
+    return dividend - of_quotient * static_cast<int>(value);
+  }
+};
+
+#ifdef __CUDACC__
+class CudaBlock {
+ public:
+  __device__ int thread() const { return static_cast<int>(threadIdx.x); }
+  __device__ int threads() const { return static_cast<int>(blockDim.x); }
+  __device__ int x() const { return static_cast<int>(blockIdx.x); }
+  __device__ int y() const { return static_cast<int>(blockIdx.y); }
+  __device__ int z() const { return static_cast<int>(blockIdx.z); }
+  __device__ int blocks_x() const { return static_cast<int>(gridDim.x); }
+
+  __device__ char* shared() const {
+    extern __shared__ __align__(16) char memory[];
+    return memory;
+  }
+  __device__ void sync() const { __syncthreads(); }
+
+  // Begins to copy 4, 8 or 16 bytes, aligned to their number, from global to shared memory.
+  template <int kBytes>
+  __device__ void copy(void* to, const void* from) const {
+    const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(address), "l"(from), "n"(kBytes) : "memory");
+  }
+  // Closes a group of copies, which may be empty.
+  __device__ void close_copies() const { asm volatile("cp.async.commit_group;" ::: "memory"); }
+  // Waits for this thread's copies but those of the last kOpen groups; others see them after the next sync.
+  template <int kOpen>
+  __device__ void wait_for_copies() const {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kOpen) : "memory");
+  }
+
+  // Four 8×8 matrices of bf16 from shared memory, lane l giving the address of row l % 8 of matrix l / 8.
+  __device__ void load_matrices(unsigned (&to)[4], const void* row) const {
+    const auto address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(address)
+                 : "memory");
+  }
+  __device__ void load_matrices_transposed(unsigned (&to)[4], const void* row) const {
+    const auto address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(address)
+                 : "memory");
+  }
+  // c [16, 8] += a [16, 16] · b [16, 8].
+  __device__ void multiply_add(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) const {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+  // The value of the lane whose number differs in the bits of `mask`.
+  __device__ float exchange(float value, int mask) const { return __shfl_xor_sync(0xffffffffu, value, mask); }
+
+  __device__ void add(long long* to, long long value) const {
+    atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
+  }
+};
+#endif
+
+}  // namespace ekd

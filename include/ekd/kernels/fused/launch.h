@@ -1,0 +1,29 @@
+// The launches of the fused kernels.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <functional>
+#include <variant>
+
+#include "ekd/kernels/fused/conv_weight.h"
+#include "ekd/kernels/fused/depthwise.h"
+#include "ekd/kernels/fused/join.h"
+#include "ekd/kernels/fused/parameters.h"
+
+namespace ekd {
+
+using FusedTask = std::variant<ConvTask, ConvWeightTask, DepthwiseTask, JoinTask, PoolTask, RoundTask, GradientTask,
+                               RunningTask, NormTable, SgdTask, TermsTask>;
+
+// Does the task on the device's current stream. Throws c10::Error where CUDA refuses.
+void launch_fused(const FusedTask& task, c10::Device device);
+
+// For tests: from now on tasks on the CPU are done by `emulator`; none: the CPU has no fused kernels.
+using FusedEmulator = std::function<void(const FusedTask&)>;
+void set_fused_emulator(FusedEmulator emulator);
+
+// Whether `device` has the kernels: a CUDA device that computes in bfloat16, in a build with CUDA.
+bool has_fused_kernels(c10::Device device);
+
+}  // namespace ekd

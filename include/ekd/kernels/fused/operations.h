@@ -1,0 +1,98 @@
+// The fused kernels on tensors: bfloat16 [N, C, H, W], channels_last, on a device that has_fused_kernels. Convolutions
+// are 1×1 or 3×3 with stride 1 or 2, padded by kernel / 2; weights bfloat16 [out, C / groups, k, k], channels_last.
+// Sums (moments, slopes, gradients by weights) are int64 in fixed point, kernels/fused/totals.h, and are added to what
+// is there.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace ekd {
+
+struct FusedNorm {
+  at::Tensor weight, bias, running_mean, running_var;  // float32 [C]
+  double eps = 0;
+  at::Tensor moments;      // [kMomentRows, C] of its input; undefined: the running statistics count
+  std::int64_t count = 1;  // numbers of a channel that the moments are of
+  at::Tensor slopes;       // [kSlopeRows, C]; undefined where there is no backward
+};
+
+// What an operation reads: x; or max(norm(x), 0) where there is norm; or, where there is z too, the gradient by z, the
+// norm's input, from x, the gradient behind the mask of ReLU.
+struct FusedInput {
+  at::Tensor x, z;
+  const FusedNorm* norm = nullptr;
+};
+
+struct FusedConv {
+  at::Tensor weight;
+  std::int64_t stride = 1, groups = 1;
+};
+
+// Whether conv and its gradients take this many channels.
+bool fused_conv_takes(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t groups);
+
+// The convolution + added, where that is defined; takes the result's moments where they are defined.
+at::Tensor fused_conv(const FusedInput& input, const FusedConv& conv, const at::Tensor& added,
+                      const at::Tensor& moments);
+
+// The gradient by what the convolution read, of these sizes; where it read max(norm(z), 0), behind that ReLU's mask,
+// and the norm's slopes are taken.
+at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& conv, at::IntArrayRef sizes,
+                                     const FusedInput& read);
+
+void fused_conv_weight_gradient(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
+                                const at::Tensor& sums, const at::Tensor& bad);
+
+// Depthwise 3×3; `shuffle` groups of channels are shuffled before.
+bool fused_depthwise_takes(const at::Tensor& x, std::int64_t stride);
+at::Tensor fused_depthwise(const FusedInput& input, std::int64_t shuffle, const FusedConv& conv,
+                           const at::Tensor& moments);
+// By the input, as for convolutions, and by the weight.
+at::Tensor fused_depthwise_gradients(const FusedInput& grad, const FusedInput& read, std::int64_t shuffle,
+                                     const FusedConv& conv, const at::Tensor& sums, const at::Tensor& bad);
+
+// max(norm(z.x) + residual, 0), into the first channels of `y`, an empty tensor of at least z's channels.
+void fused_join(const FusedInput& z, const at::Tensor& residual, const at::Tensor& y);
+// The gradient behind the mask of that ReLU, by the channels that fused_join wrote; takes the norm's slopes.
+at::Tensor fused_join_gradient(const at::Tensor& grad, const at::Tensor& y, const FusedInput& z);
+
+// Average pooling 3×3, stride 2, padded by 1, of x (even sides) into the last channels of y; and back.
+void fused_pool(const at::Tensor& x, const at::Tensor& y);
+at::Tensor fused_pool_gradient(const at::Tensor& grad, at::IntArrayRef sizes);
+
+void fused_moments(const at::Tensor& x, const at::Tensor& moments);
+// The gradient by grad.z.
+at::Tensor fused_norm_gradient(const FusedInput& grad);
+
+// bfloat16 of a float32 buffer.
+at::Tensor fused_rounded(const at::Tensor& values);
+// float32 of sums, all NaN where bad is not 0.
+at::Tensor fused_gradients(const at::Tensor& sums, const at::Tensor& bad);
+
+// Norms of a pass: moves their running statistics; writes gradients by weight and bias at their offsets in `gradients`.
+void fused_move_running(const std::vector<FusedNorm>& norms, double momentum);
+struct FusedNormGradient {
+  FusedNorm norm;
+  std::int64_t weight_offset, bias_offset;
+};
+void fused_norm_parameter_gradients(const std::vector<FusedNormGradient>& norms, const at::Tensor& gradients);
+
+// One step of stochastic gradient descent, engine/sgd.h, on float32 buffers of the same size; momenta undefined where
+// momentum is 0; rate 0-dim float32 on the device.
+struct FusedSgd {
+  double momentum = 0, weight_decay = 0;
+  bool nesterov = false;
+};
+void fused_sgd(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& momenta,
+               const at::Tensor& rate, const FusedSgd& sgd);
+
+// sums [terms] float64 += terms · samples; first_bad [terms] int64 becomes `step` where it is -1 and the term no finite
+// number. Takes few terms: fused_terms_take.
+bool fused_terms_take(const std::vector<at::Tensor>& terms);
+void fused_add_terms(const std::vector<at::Tensor>& terms, double samples, const at::Tensor& step,
+                     const at::Tensor& sums, const at::Tensor& first_bad);
+
+}  // namespace ekd

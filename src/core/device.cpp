@@ -72,12 +72,13 @@ void set_threads(std::int64_t threads) {
 }
 
 void set_deterministic(bool deterministic) {
+  // cuDNN tries its algorithms for every shape when it meets it: in the steps before a step is recorded.
+  at::globalContext().setBenchmarkCuDNN(!deterministic);
   if (!deterministic) return;
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
   at::globalContext().setDeterministicFillUninitializedMemory(false);
   at::globalContext().setDeterministicCuDNN(true);
-  at::globalContext().setBenchmarkCuDNN(false);
 }
 
 void set_fused_kernels(bool on) { fused = on; }

@@ -8,6 +8,9 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
+#include "ekd/core/device.h"
+#include "ekd/kernels/fused/operations.h"
+
 namespace ekd {
 
 EpochSums::EpochSums(at::Device device) : step_(at::zeros({}, at::TensorOptions().dtype(at::kLong).device(device))) {}
@@ -28,13 +31,15 @@ void EpochSums::add(const LossTerms& losses, const at::Tensor& total, std::int64
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> values{total.detach()};
   for (const auto& term : losses.terms) values.push_back(term.value.detach());
-  const at::Tensor now = at::stack(values).to(at::kDouble);
   if (names_.empty()) {
     std::vector<std::string> names{"loss"};
     for (const auto& term : losses.terms) names.push_back(term.name);
     set_names(std::move(names));
   }
   TORCH_CHECK(names_.size() == values.size(), "the terms of an objective do not change");
+  if (fused_kernels() && fused_terms_take(values))
+    return fused_add_terms(values, static_cast<double>(batch_size), step_, sums_, first_bad_);
+  const at::Tensor now = at::stack(values).to(at::kDouble);
   sums_ += now * static_cast<double>(batch_size);
   const at::Tensor newly_bad = at::logical_and(first_bad_ < 0, at::isfinite(now).logical_not());
   first_bad_.copy_(at::where(newly_bad, step_, first_bad_));  // masked_fill_ would read the step back

@@ -6,6 +6,10 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "ekd/core/device.h"
+#include "ekd/kernels/fused/launch.h"
+#include "ekd/kernels/fused/operations.h"
+
 namespace ekd {
 namespace {
 
@@ -17,6 +21,20 @@ bool same_layout(const at::Tensor& a, const at::Tensor& b) {
   return true;
 }
 
+// The part of `buffer` where `parameter` lies in its own.
+at::Tensor like(const at::Tensor& buffer, const at::Tensor& parameter) {
+  return buffer.as_strided(parameter.sizes(), parameter.strides(), parameter.storage_offset());
+}
+
+// One tensor over the whole memory that these tensors lie in, where that is one buffer of float32; else undefined.
+at::Tensor buffer_of(const std::vector<at::Tensor>& tensors) {
+  const at::Tensor& first = tensors.at(0);
+  for (const auto& tensor : tensors)
+    if (tensor.scalar_type() != at::kFloat || !tensor.is_alias_of(first)) return {};
+  const auto count = static_cast<std::int64_t>(first.storage().nbytes() / sizeof(float));
+  return first.detach().as_strided({count}, {1}, 0);
+}
+
 }  // namespace
 
 Sgd::Sgd(const std::vector<NamedTensor>& parameters, const OptimConfig& config, RateIn rate_in)
@@ -24,7 +42,13 @@ Sgd::Sgd(const std::vector<NamedTensor>& parameters, const OptimConfig& config, 
   for (const auto& [name, parameter] : parameters) {
     names_.push_back(name);
     parameters_.push_back(parameter);
-    if (momentum_ != 0) momenta_.push_back(at::zeros_like(parameter.detach()));
+  }
+  if (rate_in == RateIn::kTensor && fused_kernels() && has_fused_kernels(parameters_.at(0).device()))
+    buffer_ = buffer_of(parameters_);
+  if (momentum_ != 0 && buffer_.defined()) momentum_buffer_ = at::zeros_like(buffer_);
+  for (const auto& parameter : parameters_) {
+    if (momentum_ == 0) break;
+    momenta_.push_back(buffer_.defined() ? like(momentum_buffer_, parameter) : at::zeros_like(parameter.detach()));
   }
   if (rate_in == RateIn::kTensor)
     rate_tensor_ = at::zeros({}, parameters_.at(0).options().dtype(at::kFloat).requires_grad(false));
@@ -47,8 +71,28 @@ std::vector<at::Tensor> Sgd::gradients() const {
   return gradients;
 }
 
+at::Tensor Sgd::gradient_buffer() const {
+  at::Tensor buffer;
+  for (const auto& parameter : parameters_) {
+    const at::Tensor& gradient = parameter.grad();
+    TORCH_CHECK(gradient.defined(), "a parameter has no gradient");
+    const bool lies_alike = gradient.storage().nbytes() == buffer_.nbytes() && gradient.scalar_type() == at::kFloat &&
+                            gradient.storage_offset() == parameter.storage_offset();
+    if (!buffer.defined() && lies_alike) buffer = buffer_of({gradient});
+  }
+  if (!buffer.defined()) return buffer;
+  for (const auto& parameter : parameters_)
+    if (!parameter.grad().is_alias_of(buffer)) like(buffer, parameter).copy_(parameter.grad());
+  return buffer;
+}
+
 void Sgd::step() {
   const at::NoGradGuard no_grad;
+  const at::Tensor buffer = buffer_.defined() ? gradient_buffer() : at::Tensor();
+  if (buffer.defined()) {
+    fused_sgd(buffer_, buffer, momentum_buffer_, rate_tensor_, {momentum_, weight_decay_, nesterov_});
+    return drop_gradients();
+  }
   const auto apply = [&](const auto& rate) {
     // Buffers start at zero, which makes the first step no special case: dampening is 0.
     at::_fused_sgd_(parameters_, gradients(), momenta_, weight_decay_, momentum_, rate, /*dampening=*/0, nesterov_,

@@ -1,5 +1,7 @@
 #include "ekd/models/layers.h"
 
+#include <ATen/ops/avg_pool2d.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/linear.h>
 
 #include <array>
@@ -34,22 +36,26 @@ at::Tensor conv_weight(const Scope& scope, const ConvShape& shape, ConvStart sta
 Conv2d::Conv2d(const Scope& scope, const ConvShape& shape, ConvStart start)
     : shape_(shape), weight_(conv_weight(scope, shape, start)) {}
 
-at::Tensor Conv2d::operator()(const at::Tensor& x) const {
-  return convolution(x, weight_, shape_.stride, shape_.groups);
+Activation Conv2d::operator()(const Activation& x) const {
+  const FusedPass::Shape shape{shape_.stride, shape_.groups};
+  if (FusedPass::takes(x, weight_, shape)) return pass_of(x)->convolution(x, weight_, shape);
+  return with_pass(convolution(x, weight_, shape_.stride, shape_.groups), pass_of(x));
 }
 
-at::Tensor Conv2d::plus(const at::Tensor& residual, const at::Tensor& x) const {
-  return convolution_plus(x, weight_, shape_.stride, shape_.groups, residual);
+Activation Conv2d::plus(const Activation& residual, const Activation& x) const {
+  const FusedPass::Shape shape{shape_.stride, shape_.groups};
+  if (FusedPass::takes(x, weight_, shape)) return pass_of(x)->convolution(x, weight_, shape, residual);
+  return with_pass(convolution_plus(x, weight_, shape_.stride, shape_.groups, residual), pass_of(x));
 }
 
-at::Tensor Conv2d::then(const BatchNorm& bn, const at::Tensor& x, bool training) const {
-  if (!training && folds_convolution(x, weight_, shape_.stride, shape_.groups))
+Activation Conv2d::then(const BatchNorm& bn, const Activation& x, bool training) const {
+  if (!training && pass_of(x) == nullptr && folds_convolution(x, weight_, shape_.stride, shape_.groups))
     return conv_bn_relu_folded(x, weight_, shape_.stride, folded_bn(bn.parameters(), bn.running()));
   return bn.relu((*this)(x), training);
 }
 
-at::Tensor Conv2d::between(const BatchNorm& before, const BatchNorm& after, const at::Tensor& x, bool training) const {
-  if (training || !folds_input(x, weight_, shape_.stride, shape_.groups))
+Activation Conv2d::between(const BatchNorm& before, const BatchNorm& after, const Activation& x, bool training) const {
+  if (training || pass_of(x) != nullptr || !folds_input(x, weight_, shape_.stride, shape_.groups))
     return then(after, before.relu(x, training), training);
   const ChannelScaleShift first = folded_bn(before.parameters(), before.running());
   return conv_bn_relu_folded(x, weight_, shape_.stride, folded_bn(after.parameters(), after.running()), &first);
@@ -61,8 +67,19 @@ BatchNorm::BatchNorm(const Scope& scope, std::int64_t channels)
   scope.batch_counter("num_batches_tracked");
 }
 
-at::Tensor BatchNorm::relu(const at::Tensor& x, bool training, const at::Tensor& residual) const {
-  return batch_norm_relu(x, residual, parameters_, running_, training);
+Activation BatchNorm::relu(const Activation& x, bool training, const at::Tensor& residual) const {
+  return relu(x, training, residual, /*sole=*/false);
+}
+
+Activation BatchNorm::relu(Activation&& x, bool training, const at::Tensor& residual) const {
+  return relu(x, training, residual, /*sole=*/true);
+}
+
+Activation BatchNorm::relu(const Activation& x, bool training, const at::Tensor& residual, bool sole) const {
+  const auto& pass = pass_of(x);
+  if (pass == nullptr) return batch_norm_relu(x, residual, parameters_, running_, training);
+  if (!residual.defined()) return pass->norm_relu(x, parameters_, running_, sole);
+  return with_pass(pass->norm_add_relu(x, residual, parameters_, running_, sole), pass);
 }
 
 Linear::Linear(const Scope& scope, std::int64_t in, std::int64_t out, BiasStart start) {
@@ -74,19 +91,33 @@ Linear::Linear(const Scope& scope, std::int64_t in, std::int64_t out, BiasStart 
 
 at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
 
-at::Tensor shuffle_channels(const at::Tensor& x, std::int64_t groups) {
+Activation shuffle_channels(const Activation& activation, std::int64_t groups) {
+  if (groups == 1) return activation;
+  if (const auto& pass = pass_of(activation); pass != nullptr && FusedPass::takes_shuffle(activation))
+    return pass->shuffled(activation, groups);
+  const at::Tensor x = activation;
   TORCH_CHECK(x.dim() == 4 && groups >= 1 && x.size(1) % groups == 0, "shuffle_channels: ", groups,
               " groups do not divide ", x.sizes());
-  if (groups == 1) return x;
   if (fused_kernels() && shuffle_by_groups_takes(x)) return differentiable_shuffle(x, groups);
   const auto batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
   // Through [N, H, W, C], where channels_last channels are the innermost axis: the usual spelling on [N, C, H, W] gives
   // an NCHW tensor back, and every layer after it then runs in the slow layout.
-  return x.permute({0, 2, 3, 1})
-      .reshape({batch, height, width, groups, channels / groups})
-      .transpose(3, 4)
-      .reshape({batch, height, width, channels})
-      .permute({0, 3, 1, 2});
+  return with_pass(x.permute({0, 2, 3, 1})
+                       .reshape({batch, height, width, groups, channels / groups})
+                       .transpose(3, 4)
+                       .reshape({batch, height, width, channels})
+                       .permute({0, 3, 1, 2}),
+                   pass_of(activation));
+}
+
+Activation append_pooled(const Activation& x, const at::Tensor& shortcut) {
+  if (const auto& pass = pass_of(x); pass != nullptr && FusedPass::takes_pooling(x, shortcut))
+    return pass->append_pooled(x, shortcut);
+  // In channels_last LibTorch 2.11 computes the gradient wrongly on CUDA.
+  const at::Tensor read = shortcut.is_cuda() ? shortcut.contiguous() : shortcut;
+  at::Tensor pooled = at::avg_pool2d(read, /*kernel_size=*/3, /*stride=*/2, /*padding=*/1);
+  if (shortcut.is_cuda()) pooled = pooled.contiguous(at::MemoryFormat::ChannelsLast);
+  return with_pass(at::cat({x, pooled}, 1), pass_of(x));
 }
 
 }  // namespace ekd

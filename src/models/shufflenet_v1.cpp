@@ -1,8 +1,5 @@
 #include "ekd/models/shufflenet_v1.h"
 
-#include <ATen/ops/avg_pool2d.h>
-#include <ATen/ops/cat.h>
-
 #include <string>
 
 #include "ekd/models/layers.h"
@@ -23,13 +20,13 @@ struct ShuffleBlock {
   ShuffleBlock(const Scope& scope, const ShuffleShape& shape)
       : ShuffleBlock(scope, shape, shape.stride == 1 ? shape.out : shape.out - shape.in) {}
 
-  at::Tensor operator()(const at::Tensor& x, bool training) const {
-    at::Tensor out = shuffle_channels(bn1.relu(conv1(x), training), in_groups);
-    out = conv3(bn2.relu(conv2(out), training));
-    if (stride == 1) return bn3.relu(out, training, x);
+  Activation operator()(const Activation& x, bool training) const {
+    const Activation first = shuffle_channels(bn1.relu(conv1(x), training), in_groups);
+    const Activation second = bn2.relu(conv2(first), training);
+    if (stride == 1) return bn3.relu(conv3(second), training, x);
     // The definition has one ReLU behind the concatenation. x comes out of a ReLU, so its average is not negative and
     // needs none; where the average is 0 the gradient that this lets through meets only zeros of that earlier ReLU.
-    return at::cat({bn3.relu(out, training), at::avg_pool2d(x, /*kernel_size=*/3, /*stride=*/2, /*padding=*/1)}, 1);
+    return append_pooled(bn3.relu(conv3(second), training), x);
   }
 
   std::int64_t stride, in_groups;
@@ -64,7 +61,7 @@ struct ShuffleStage {
     for (int i = 1; i < count; ++i) blocks.emplace_back(scope / std::to_string(i), ShuffleShape{out, out});
   }
 
-  at::Tensor operator()(at::Tensor x, bool training) const {
+  Activation operator()(Activation x, bool training) const {
     for (const auto& block : blocks) x = block(x, training);
     return x;
   }
@@ -84,11 +81,11 @@ class ShuffleNet final : public Network {
         linear(root() / "linear", 960, spec.classes, BiasStart::kUniform) {}
 
  private:
-  Outputs run(const at::Tensor& images, bool training) const override {
-    const at::Tensor stage1 = layer1(bn1.relu(conv1(images), training), training);
-    const at::Tensor stage2 = layer2(stage1, training);
-    const at::Tensor stage3 = layer3(stage2, training);
-    const at::Tensor pooled = stage3.mean({2, 3});
+  Outputs run(const Activation& images, bool training) const override {
+    const Activation stage1 = layer1(bn1.relu(conv1(images), training), training);
+    const Activation stage2 = layer2(stage1, training);
+    const Activation stage3 = layer3(stage2, training);
+    const at::Tensor pooled = stage3.tensor().mean({2, 3});
     return {linear(pooled), {{"layer1", stage1}, {"layer2", stage2}, {"layer3", stage3}, {"pooled", pooled}}};
   }
 

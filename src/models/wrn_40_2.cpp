@@ -29,9 +29,9 @@ struct WideBlock {
     }
   }
 
-  at::Tensor operator()(const at::Tensor& x, bool training) const {
+  Activation operator()(const Activation& x, bool training) const {
     if (!convShortcut) return conv2.plus(x, conv1.between(bn1, bn2, x, training));
-    const at::Tensor activated = bn1.relu(x, training);
+    const Activation activated = bn1.relu(x, training);
     return conv2.plus((*convShortcut)(activated), conv1.then(bn2, activated, training));
   }
 
@@ -50,7 +50,7 @@ struct WideStage {
     }
   }
 
-  at::Tensor operator()(at::Tensor x, bool training) const {
+  Activation operator()(Activation x, bool training) const {
     for (const auto& block : layer) x = block(x, training);
     return x;
   }
@@ -70,11 +70,11 @@ class WideResNet final : public Network {
         fc(root() / "fc", 64 * kWiden, spec.classes, BiasStart::kZero) {}
 
  private:
-  Outputs run(const at::Tensor& images, bool training) const override {
-    const at::Tensor stage1 = block1(conv1(images), training);
-    const at::Tensor stage2 = block2(stage1, training);
-    const at::Tensor stage3 = block3(stage2, training);
-    const at::Tensor pooled = bn1.relu(stage3, training).mean({2, 3});
+  Outputs run(const Activation& images, bool training) const override {
+    const Activation stage1 = block1(conv1(images), training);
+    const Activation stage2 = block2(stage1, training);
+    const Activation stage3 = block3(stage2, training);
+    const at::Tensor pooled = bn1.relu(stage3, training).tensor().mean({2, 3});
     return {fc(pooled), {{"block1", stage1}, {"block2", stage2}, {"block3", stage3}, {"pooled", pooled}}};
   }
 

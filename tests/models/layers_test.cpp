@@ -25,8 +25,8 @@ TEST(ChannelShuffle, ReadsGroupsAndWritesThemInterleaved) {
   // Channels 0..5 in three groups (01)(23)(45): first of each group, then second of each.
   const at::Tensor x = at::arange(6, at::kFloat).view({1, 6, 1, 1}).expand({2, 6, 3, 5});
   const at::Tensor expected = at::tensor({0, 2, 4, 1, 3, 5}, at::kFloat).view({1, 6, 1, 1}).expand({2, 6, 3, 5});
-  EXPECT_TRUE(shuffle_channels(x, 3).equal(expected));
-  EXPECT_TRUE(shuffle_channels(x, 1).equal(x));
+  EXPECT_TRUE(shuffle_channels(x, 3).tensor().equal(expected));
+  EXPECT_TRUE(shuffle_channels(x, 1).tensor().equal(x));
 }
 
 TEST(ChannelShuffle, KeepsChannelsLastAndAgreesBetweenLayouts) {
@@ -35,13 +35,15 @@ TEST(ChannelShuffle, KeepsChannelsLastAndAgreesBetweenLayouts) {
   const at::Tensor shuffled = shuffle_channels(x.contiguous(at::MemoryFormat::ChannelsLast), 3);
   EXPECT_TRUE(shuffled.is_contiguous(at::MemoryFormat::ChannelsLast));
   EXPECT_TRUE(shuffled.equal(expected));
-  EXPECT_TRUE(shuffle_channels(x, 3).equal(expected));
+  EXPECT_TRUE(shuffle_channels(x, 3).tensor().equal(expected));
   EXPECT_THROW(shuffle_channels(x, 5), c10::Error);
 }
 
 TEST(ChannelShuffle, GradientGoesBackTheSameWay) {
   const at::Tensor x = at::arange(6, at::kFloat).view({1, 6, 1, 1}).requires_grad_();
-  (shuffle_channels(x, 3) * at::tensor({1, 10, 100, 2, 20, 200}, at::kFloat).view({1, 6, 1, 1})).sum().backward();
+  (shuffle_channels(x, 3).tensor() * at::tensor({1, 10, 100, 2, 20, 200}, at::kFloat).view({1, 6, 1, 1}))
+      .sum()
+      .backward();
   EXPECT_TRUE(x.grad().flatten().equal(at::tensor({1, 2, 10, 20, 100, 200}, at::kFloat)));
 }
 
@@ -102,7 +104,7 @@ TEST(Conv2d, RegistersItsWeightUnderItsScope) {
   EXPECT_EQ(name, "block1.conv1.weight");
   EXPECT_EQ(weight.sizes(), (std::vector<std::int64_t>{6, 2, 3, 3}));
   EXPECT_LE(weight.abs().max().item<double>(), 1 / std::sqrt(9 * 2.0));
-  EXPECT_EQ(conv(at::rand({1, 4, 7, 8})).sizes(), (std::vector<std::int64_t>{1, 6, 4, 4}));
+  EXPECT_EQ(conv(at::rand({1, 4, 7, 8})).tensor().sizes(), (std::vector<std::int64_t>{1, 6, 4, 4}));
   EXPECT_THROW(Conv2d(layers.root, {.in = 4, .out = 6, .groups = 3}, ConvStart::kFanInUniform), c10::Error);
 }
 

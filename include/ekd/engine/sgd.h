@@ -34,9 +34,12 @@ class Sgd {
 
  private:
   std::vector<at::Tensor> gradients() const;
+  // Where the gradients lie in a buffer of their own as the parameters in theirs: that buffer, with all of them.
+  at::Tensor gradient_buffer() const;
 
   std::vector<std::string> names_;
   std::vector<at::Tensor> parameters_, momenta_;
+  at::Tensor buffer_, momentum_buffer_;  // defined where all parameters lie in one, and one kernel makes the step
   double momentum_, weight_decay_;
   bool nesterov_;
   double rate_ = 0;

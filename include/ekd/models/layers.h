@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "ekd/kernels/bn_relu.h"
+#include "ekd/models/fused_pass.h"
 #include "ekd/models/network.h"
 
 namespace ekd {
@@ -31,16 +32,16 @@ class Conv2d {
  public:
   Conv2d(const Scope& scope, const ConvShape& shape, ConvStart start);
 
-  at::Tensor operator()(const at::Tensor& x) const;
+  Activation operator()(const Activation& x) const;
 
   // The convolution + residual, which has its shape. With gradients off the sum may be written over the residual.
-  at::Tensor plus(const at::Tensor& residual, const at::Tensor& x) const;
+  Activation plus(const Activation& residual, const Activation& x) const;
 
   // bn.relu of the convolution; in evaluation one kernel where there is one.
-  at::Tensor then(const BatchNorm& bn, const at::Tensor& x, bool training) const;
+  Activation then(const BatchNorm& bn, const Activation& x, bool training) const;
 
   // after.relu of the convolution of before.relu; in evaluation one kernel where there is one.
-  at::Tensor between(const BatchNorm& before, const BatchNorm& after, const at::Tensor& x, bool training) const;
+  Activation between(const BatchNorm& before, const BatchNorm& after, const Activation& x, bool training) const;
 
  private:
   ConvShape shape_;
@@ -55,13 +56,17 @@ class BatchNorm {
 
   // max(normalised x + residual, 0); x [N, channels, H, W], residual undefined or of x's shape and dtype. `training`:
   // by batch statistics, moving the running ones; otherwise by the running ones.
-  at::Tensor relu(const at::Tensor& x, bool training, const at::Tensor& residual = {}) const;
+  Activation relu(const Activation& x, bool training, const at::Tensor& residual = {}) const;
+  // x is read by nobody else.
+  Activation relu(Activation&& x, bool training, const at::Tensor& residual = {}) const;
 
   const BnParameters& parameters() const { return parameters_; }
   const BnRunning& running() const { return running_; }
 
  private:
   BnParameters parameters_;
+  Activation relu(const Activation& x, bool training, const at::Tensor& residual, bool sole) const;
+
   BnRunning running_;
 };
 
@@ -81,6 +86,10 @@ class Linear {
 
 // Reads the channels as [groups, C / groups] and writes them as [C / groups, groups]; the result lies channels_last.
 // Zhang et al., "ShuffleNet", CVPR 2018, §3.1.
-at::Tensor shuffle_channels(const at::Tensor& x, std::int64_t groups);
+Activation shuffle_channels(const Activation& x, std::int64_t groups);
+
+// The channels of x, then those of `shortcut` averaged 3×3 with stride 2, padded by 1: ShuffleNet's shortcut past a
+// block that halves the image.
+Activation append_pooled(const Activation& x, const at::Tensor& shortcut);
 
 }  // namespace ekd

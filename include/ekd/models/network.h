@@ -13,6 +13,8 @@
 
 namespace ekd {
 
+class Activation;
+
 // In definition order; the layers hold handles to the same tensors.
 struct NetworkState {
   std::vector<NamedTensor> parameters;
@@ -64,10 +66,11 @@ class Network : public Classifier {
   const Scope& root() const { return root_; }
 
   // images are channels_last.
-  virtual Outputs run(const at::Tensor& images, bool training) const = 0;
+  virtual Outputs run(const Activation& images, bool training) const = 0;
 
  private:
   NetworkState state_;
+  at::Tensor flat_;  // float32: the parameters one after another, for the fused kernels; else undefined
   Scope root_;
   bool training_ = true;
 };

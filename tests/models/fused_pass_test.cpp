@@ -1,0 +1,150 @@
+// Networks on the fused kernels, run on the CPU thread by thread and on a GPU where there is one, against LibTorch's
+// operations.
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <variant>
+#include <vector>
+
+#include "ekd/core/cuda_device.h"
+#include "ekd/core/device.h"
+#include "ekd/models/registry.h"
+#include "tests/support/emulated_block.h"
+
+namespace ekd {
+namespace {
+
+struct Step {
+  double loss = 0;
+  at::Tensor logits;
+  std::map<std::string, at::Tensor> gradients, buffers;
+};
+
+struct Setting {
+  at::Device device;
+  std::int64_t batch, side;
+};
+
+Step step_of(const std::string& name, bool fused, bool training, Precision precision, const Setting& setting) {
+  set_fused_kernels(fused);
+  at::manual_seed(4);
+  const auto model = make_model({.name = name, .classes = 10}, /*seed=*/1);
+  model->to(setting.device);
+  model->set_training(training);
+  const at::Tensor images = at::randn({setting.batch, 3, setting.side, setting.side}).to(setting.device);
+  const at::Tensor labels = at::randint(10, {setting.batch}, at::kLong).to(setting.device);
+  Step step;
+  {
+    const AutocastGuard autocast(setting.device, precision);
+    at::AutoGradMode mode(training);
+    step.logits = model->forward(images).logits;
+  }
+  if (training) {
+    const at::Tensor loss = at::cross_entropy_loss(step.logits.to(at::kFloat), labels);
+    step.loss = loss.item<double>();
+    loss.backward();
+    step.logits = step.logits.detach();
+    for (const auto& [parameter, tensor] : model->parameters()) step.gradients[parameter] = tensor.grad().cpu();
+  }
+  step.logits = step.logits.cpu();
+  for (const auto& [buffer, tensor] : model->buffers()) step.buffers[buffer] = tensor.cpu();
+  set_fused_kernels(true);
+  return step;
+}
+
+double relative(const at::Tensor& actual, const at::Tensor& expected) {
+  const at::Tensor a = actual.to(at::kDouble), b = expected.to(at::kDouble);
+  return ((a - b).norm() / (b.norm() + 1e-12)).item<double>();
+}
+
+class FusedNetwork : public testing::TestWithParam<std::tuple<std::string, at::DeviceType>> {
+ protected:
+  void SetUp() override {
+    if (on_gpu() && !cuda_unavailable_reason().empty()) GTEST_SKIP() << "there is no GPU";
+  }
+  bool on_gpu() const { return std::get<1>(GetParam()) == at::kCUDA; }
+  // Small where a warp is emulated.
+  Setting setting() const {
+    return on_gpu() ? Setting{{at::kCUDA, 0}, 64, 32}
+                    : Setting{at::kCPU, 4, std::get<0>(GetParam()) == "wrn_40_2" ? 16 : 32};
+  }
+
+  Step exact(bool training) { return step_of(std::get<0>(GetParam()), false, training, Precision::kFp32, setting()); }
+  Step plain(bool training) { return step_of(std::get<0>(GetParam()), false, training, Precision::kBf16, setting()); }
+  Step fused(bool training) {
+    std::optional<FusedEmulation> emulation;
+    if (!on_gpu()) emulation.emplace();
+    return step_of(std::get<0>(GetParam()), true, training, Precision::kBf16, setting());
+  }
+};
+
+// As far from float32 as LibTorch's own bfloat16, or nearer.
+TEST_P(FusedNetwork, AStepIsAsExactAsBfloat16Allows) {
+  const Step exact = this->exact(true), plain = this->plain(true), fused = this->fused(true);
+  EXPECT_NEAR(fused.loss, exact.loss, 5e-2 * exact.loss);
+  EXPECT_LT(relative(fused.logits, exact.logits), 1.3 * relative(plain.logits, exact.logits) + 1e-3);
+  // Rounding to bfloat16 moves these gradients by as much as they are long: two ways of rounding are compared.
+  double apart = 0, plain_apart = 0;
+  for (const auto& [name, gradient] : exact.gradients) {
+    ASSERT_TRUE(fused.gradients.at(name).defined()) << name;
+    apart += (fused.gradients.at(name) - gradient).square().sum().item<double>();
+    plain_apart += (plain.gradients.at(name) - gradient).square().sum().item<double>();
+  }
+  EXPECT_LT(apart, 2 * plain_apart);
+  for (const auto& [name, buffer] : exact.buffers)
+    EXPECT_LT(relative(fused.buffers.at(name), buffer), 1.5 * relative(plain.buffers.at(name), buffer) + 1e-3) << name;
+}
+
+TEST_P(FusedNetwork, EvaluationIsAsExactAsBfloat16Allows) {
+  const Step exact = this->exact(false), plain = this->plain(false), fused = this->fused(false);
+  EXPECT_LT(relative(fused.logits, exact.logits), 1.3 * relative(plain.logits, exact.logits) + 1e-3);
+  EXPECT_FALSE(fused.logits.equal(plain.logits));
+}
+
+// Every layer is on them, and none does a thing twice.
+TEST(FusedPass, LaunchesOfAStep) {
+  const auto launches_of = [](const std::string& name, bool training) {
+    std::array<int, std::variant_size_v<FusedTask>> counts{};
+    set_fused_emulator([&counts](const FusedTask& task) { ++counts.at(task.index()); });
+    const auto model = make_model({.name = name, .classes = 10}, /*seed=*/1);
+    model->to(at::kCPU);
+    model->set_training(training);
+    at::AutoGradMode mode(training);
+    at::Tensor logits;
+    {
+      const AutocastGuard autocast(at::kCPU, Precision::kBf16);
+      logits = model->forward(at::zeros({2, 3, 16, 16})).logits;
+    }
+    if (training) logits.sum().backward();
+    set_fused_emulator({});
+    return std::vector<int>(counts.begin(), counts.begin() + 9);
+  };
+  // In the order of FusedTask: convolutions and their input gradients, weight gradients, depthwise, block ends and
+  // norms, pooling, rounding, gradients, running statistics, norms' gradients. ShuffleNet: a stem and 16 blocks of two
+  // dense convolutions and a depthwise one; 3 blocks pool. The stem's input needs no gradient.
+  EXPECT_EQ(launches_of("shufflenet_v1", true),
+            (std::vector<int>{33 + 32, 33, 16 + 16, 16 + 16 + 1 + 1, 6, 1, 1, 2, 2}));
+  EXPECT_EQ(launches_of("shufflenet_v1", false), (std::vector<int>{33, 0, 16, 16 + 1, 3, 1, 0, 0, 0}));
+  // WRN-40-2: a stem, 18 blocks of two convolutions and 3 shortcuts; the norm behind a sum (one a block, and the last)
+  // has a gradient of its own; the last is done before the pooling.
+  EXPECT_EQ(launches_of("wrn_40_2", true), (std::vector<int>{40 + 39, 40, 0, 19 + 2, 0, 1, 1, 2, 2}));
+  EXPECT_EQ(launches_of("wrn_40_2", false), (std::vector<int>{40, 0, 0, 1, 0, 1, 0, 0, 0}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Networks, FusedNetwork,
+                         testing::Combine(testing::Values("shufflenet_v1", "wrn_40_2"),
+                                          testing::Values(at::kCPU, at::kCUDA)));
+
+}  // namespace
+}  // namespace ekd

@@ -31,14 +31,14 @@ std::vector<Field> data_fields(DataConfig& data) {
 
 std::vector<Field> model_fields(ModelConfig& model, const Catalogue& catalogue) {
   return {
-      {"model.name", &model.name, one_of(catalogue.at("model.name")), "--model", "the network to train"},
+      {"model.name", &model.name, one_of(catalogue.names.at("model.name")), "--model", "the network to train"},
       {"model.init", &model.init, {}, "--init", "safetensors weights to start from"},
   };
 }
 
 std::vector<Field> augment_fields(AugmentConfig& augment, const Catalogue& catalogue) {
   return {
-      {"augment.name", &augment.name, one_of(catalogue.at("augment.name")), "--aug", "the augmentation"},
+      {"augment.name", &augment.name, one_of(catalogue.names.at("augment.name")), "--aug", "the augmentation"},
       {"augment.crop_padding", &augment.crop_padding, between(0, 16), "",
        "zeros around the image before the random crop, pixels; 0: no crop"},
       {"augment.flip", &augment.flip, between(0, 1), "", "probability of a horizontal flip"},
@@ -87,13 +87,20 @@ std::vector<Field> optim_fields(OptimConfig& optim) {
 }
 
 std::vector<Field> distill_fields(DistillConfig& distill, const Catalogue& catalogue) {
-  return {
+  std::vector<Field> fields{
       {"distill.teachers", &distill.teachers, {}, "--teacher", "[NAME=]RUN_OR_WEIGHTS; repeat for several teachers"},
-      {"distill.kd", &distill.kd, one_of(catalogue.at("distill.kd")), "--kd", "how several teachers combine"},
+      {"distill.loss", &distill.loss, one_of(catalogue.names.at("distill.loss")), "--loss",
+       "what holds the student against its teachers"},
+      {"distill.kd", &distill.kd, one_of(catalogue.names.at("distill.kd")), "--kd", "how several teachers combine"},
       {"distill.temperature", &distill.temperature, above(0), "--temperature", "of the softened probabilities"},
       {"distill.kd_weight", &distill.kd_weight, at_least(0), "--kd-weight", "weight of the distillation term"},
       {"distill.ce_weight", &distill.ce_weight, at_least(0), "--ce-weight", "weight of the cross-entropy"},
   };
+  for (const auto& setting : catalogue.loss_settings) {
+    double& value = distill.loss_settings.try_emplace(setting.name, setting.value).first->second;
+    fields.push_back({"distill." + setting.name, &value, setting.accepted, "", setting.help});
+  }
+  return fields;
 }
 
 std::vector<Field> eval_fields(EvalConfig& eval) {

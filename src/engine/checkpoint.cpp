@@ -9,12 +9,19 @@ namespace ekd {
 namespace {
 
 constexpr const char* kModel = "model.";
+constexpr const char* kObjective = "objective.";
 constexpr const char* kMomentum = "optim.";
 constexpr const char* kBest = "best.";
 constexpr const char* kSums = "progress.sums";
 
 void append(std::vector<NamedTensor>& all, const char* prefix, const std::vector<NamedTensor>& tensors) {
   for (const auto& [name, tensor] : tensors) all.push_back({prefix + name, tensor});
+}
+
+std::vector<NamedTensor> clones_of(const std::vector<NamedTensor>& tensors) {
+  std::vector<NamedTensor> clones;
+  for (const auto& [name, tensor] : tensors) clones.push_back({name, tensor.detach().clone()});
+  return clones;
 }
 
 // Throws where the checkpoint is another run's.
@@ -46,8 +53,8 @@ void check_position(Position at, Position end, const std::string& path) {
 // Every tensor belongs to one of the known groups.
 void check_names(const TensorFile& file) {
   for (const auto& tensor : file.tensors) {
-    const bool known = tensor.name.starts_with(kModel) || tensor.name.starts_with(kMomentum) ||
-                       tensor.name.starts_with(kBest) || tensor.name == kSums;
+    const bool known = tensor.name.starts_with(kModel) || tensor.name.starts_with(kObjective) ||
+                       tensor.name.starts_with(kMomentum) || tensor.name.starts_with(kBest) || tensor.name == kSums;
     if (!known) throw WeightsError(file.path + ": unexpected tensor '" + tensor.name + "'");
   }
 }
@@ -57,6 +64,7 @@ void check_names(const TensorFile& file) {
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
   std::vector<NamedTensor> tensors;
   append(tensors, kModel, checkpoint.model);
+  append(tensors, kObjective, checkpoint.objective);
   append(tensors, kMomentum, checkpoint.momentum);
   append(tensors, kBest, checkpoint.best.weights);
   tensors.push_back({kSums, checkpoint.sums});
@@ -102,17 +110,14 @@ void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint, 
   }
   checkpoint.best.weights.clear();
   if (checkpoint.best.epoch >= 0) {
-    for (const auto& [name, tensor] : checkpoint.model)
-      checkpoint.best.weights.push_back({name, tensor.detach().clone()});
+    checkpoint.best.weights = clones_of(checkpoint.model);
     copy_into(checkpoint.best.weights, file, kBest);
   }
-  // Both groups are checked before either is written: copy_into checks all of its own first, so check momentum on
-  // copies.
-  std::vector<NamedTensor> momentum_copy;
-  for (const auto& [name, tensor] : checkpoint.momentum) momentum_copy.push_back({name, tensor.clone()});
-  copy_into(momentum_copy, file, kMomentum);
-  copy_into(checkpoint.model, file, kModel);
-  copy_into(checkpoint.momentum, file, kMomentum);
+  // All groups are checked, on copies, before one is written: copy_into checks no other than its own.
+  const std::pair<const char*, const std::vector<NamedTensor>&> groups[] = {
+      {kMomentum, checkpoint.momentum}, {kObjective, checkpoint.objective}, {kModel, checkpoint.model}};
+  for (const auto& [prefix, live] : groups) copy_into(clones_of(live), file, prefix);
+  for (const auto& [prefix, live] : groups) copy_into(live, file, prefix);
 }
 
 }  // namespace ekd

@@ -35,9 +35,19 @@ void EpochSums::add(const LossTerms& losses, const at::Tensor& total, std::int64
     set_names(std::move(names));
   }
   TORCH_CHECK(names_.size() == values.size(), "the terms of an objective do not change");
+  check_weights(losses);
   sums_ += now * static_cast<double>(batch_size);
   const at::Tensor newly_bad = at::logical_and(first_bad_ < 0, at::isfinite(now).logical_not());
   first_bad_.copy_(at::where(newly_bad, step_, first_bad_));  // masked_fill_ would read the step back
+}
+
+void EpochSums::check_weights(const LossTerms& losses) {
+  if (weights_.empty())
+    for (const auto& term : losses.terms) weights_.push_back(term.weight);
+  for (std::size_t i = 0; i < losses.terms.size(); ++i)
+    TORCH_CHECK(weights_[i] == losses.terms[i].weight, "the weight of the loss term '", losses.terms[i].name,
+                "' changed from ", weights_[i], " to ", losses.terms[i].weight,
+                ": a CUDA graph would keep the first; a weight that changes is the term's ramp, a tensor");
 }
 
 EpochSums::NonFinite EpochSums::first_non_finite() const {

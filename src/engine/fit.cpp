@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
-#include <set>
 #include <string>
 
 #include "ekd/core/signals.h"
@@ -17,11 +16,12 @@ auto standing_at(Position here) {
   return [here](const Learner* learner) { return !learner->finished() && learner->position() == here; };
 }
 
-std::set<std::size_t> teachers_of(const std::vector<Learner*>& learners) {
-  std::set<std::size_t> teachers;
+TeacherQuestions questions_of(const std::vector<Learner*>& learners) {
+  TeacherQuestions all;
   for (const Learner* learner : learners)
-    teachers.insert(learner->setup().objective.teachers.begin(), learner->setup().objective.teachers.end());
-  return teachers;
+    for (const auto& [teacher, features] : learner->setup().objective.questions())
+      all[teacher].insert(features.begin(), features.end());
+  return all;
 }
 
 // The learners that still train.
@@ -82,7 +82,7 @@ bool run_epoch(BatchStream& stream, Learners& learners, Position from, Progress&
     const Position here{from.epoch, step};
     const auto due = learners.at(here);
     if (due.empty()) continue;  // those that stood here have failed, the others are further on
-    const Batch batch = stream.batch(step, teachers_of(due));
+    const Batch batch = stream.batch(step, questions_of(due));
     std::vector<Learner*> trained;
     learners.each(standing_at(here), [&](Learner& learner) {
       learner.train_step(batch);

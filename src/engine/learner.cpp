@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 #include <spdlog/spdlog.h>
 #include <nlohmann/json.hpp>
 
@@ -33,6 +34,11 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+std::vector<NamedTensor> all_of(std::vector<NamedTensor> tensors, const std::vector<NamedTensor>& more) {
+  tensors.insert(tensors.end(), more.begin(), more.end());
+  return tensors;
+}
+
 at::Device device_of(const Classifier& model) { return model.parameters().at(0).tensor.device(); }
 
 }  // namespace
@@ -41,10 +47,12 @@ Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_e
     : setup_(std::move(setup)),
       dir_(dir),
       steps_per_epoch_(steps_per_epoch),
-      sgd_(setup_.model->parameters(), setup_.optim,
+      sgd_(all_of(setup_.model->parameters(), setup_.objective.parameters()), setup_.optim,
            device_of(*setup_.model).is_cuda() ? RateIn::kTensor : RateIn::kHost),
       sums_(device_of(*setup_.model)),
       steps_(device_of(*setup_.model), setup_.graph, folder()) {
+  if (setup_.objective.needs_epoch())
+    epoch_ = at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(device_of(*setup_.model)));
   if (std::filesystem::exists(dir_.checkpoint())) resume();
   metric_log_.emplace(dir_.metrics(), position_.epoch);
 }
@@ -53,13 +61,9 @@ double Learner::rate_at(std::int64_t epoch, std::int64_t step) const {
   return learning_rate_at(setup_.optim, epoch * steps_per_epoch_ + step, steps_per_epoch_);
 }
 
-// Without the logits of teachers that others ask.
-Batch Learner::own_part(const Batch& batch) const {
-  Batch own = batch;
-  own.teacher_logits.assign(batch.teacher_logits.size(), at::Tensor());
-  for (const std::size_t teacher : setup_.objective.teachers)
-    own.teacher_logits.at(teacher) = batch.teacher_logits.at(teacher);
-  return own;
+double Learner::epochs_done() const {
+  return static_cast<double>(position_.epoch) +
+         static_cast<double>(position_.step) / static_cast<double>(steps_per_epoch_);
 }
 
 void Learner::train_step(const Batch& batch) {
@@ -67,8 +71,10 @@ void Learner::train_step(const Batch& batch) {
   const auto prepare = [&] {
     sgd_.set_rate(rate_at(position_.epoch, position_.step));
     sums_.begin_step(position_.step, batch.size());
+    if (epoch_.defined()) epoch_.fill_(epochs_done());
   };
-  steps_.run(own_part(batch), {batch.size(), batch.views}, {prepare, [this](const Batch& own) { compute_step(own); }});
+  steps_.run(batch.with_answers_to(setup_.objective.questions()), {batch.size(), batch.views},
+             {prepare, [this](const Batch& own) { compute_step(own); }});
   ++position_.step;
   if (batch.images.is_cpu()) check_finite();
 }
@@ -76,12 +82,13 @@ void Learner::train_step(const Batch& batch) {
 // May be recorded and replayed: no number of the host that changes between steps, nothing read back.
 void Learner::compute_step(const Batch& batch) {
   sgd_.drop_gradients();  // of a recording that failed
-  at::Tensor logits;
+  Outputs outputs;
   {
     const AutocastGuard autocast(batch.images.device(), setup_.predict.precision);
-    logits = setup_.model->forward(batch.images).logits;
+    outputs = setup_.model->forward(batch.images);
   }
-  const LossTerms losses = setup_.objective.terms(batch, logits.to(at::kFloat));
+  outputs.logits = outputs.logits.to(at::kFloat);
+  const LossTerms losses = setup_.objective.terms(batch, outputs, epoch_);
   const at::Tensor total = losses.total();
   total.backward();
   sgd_.step();
@@ -145,7 +152,7 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
 void Learner::finish_epoch() {
   steps_.join();
   check_finite();
-  if (!all_finite(model_state(*setup_.model))) {
+  if (!all_finite(all_of(model_state(*setup_.model), setup_.objective.state()))) {
     throw NonFiniteError(folder() + ": weights are not finite after epoch " + std::to_string(position_.epoch) +
                          ", learning rate " + fmt::format("{:g}", rate_at(position_.epoch, steps_per_epoch_ - 1)) +
                          "; the last good checkpoint is kept");
@@ -175,7 +182,7 @@ void Learner::finish_epoch() {
 void Learner::save_checkpoint() {
   steps_.join();
   check_finite();
-  if (!all_finite(model_state(*setup_.model))) {
+  if (!all_finite(all_of(model_state(*setup_.model), setup_.objective.state()))) {
     throw NonFiniteError(folder() + ": weights are not finite at step " + std::to_string(position_.step) +
                          " of epoch " + std::to_string(position_.epoch) + "; the last good checkpoint is kept");
   }
@@ -192,6 +199,7 @@ Checkpoint Learner::checkpoint() const {
           .epoch_seconds = epoch_seconds_,
           .total_seconds = total_seconds_,
           .model = model_state(*setup_.model),
+          .objective = setup_.objective.state(),
           .momentum = sgd_.state()};
 }
 

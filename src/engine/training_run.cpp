@@ -8,7 +8,8 @@
 #include "ekd/engine/fit.h"
 #include "ekd/engine/group_member.h"
 #include "ekd/engine/training_setup.h"
-#include "ekd/losses/kd.h"
+#include "ekd/losses/combination.h"
+#include "ekd/losses/distillation.h"
 #include "ekd/models/registry.h"
 
 namespace ekd {
@@ -84,9 +85,11 @@ class Group {
 }  // namespace
 
 Catalogue catalogue() {
-  return {{"model.name", model_registry().names()},
-          {"augment.name", augmentation_registry().names()},
-          {"distill.kd", kd_registry().names()}};
+  return {.names = {{"model.name", model_registry().names()},
+                    {"augment.name", augmentation_registry().names()},
+                    {"distill.loss", distillation_loss_registry().names()},
+                    {"distill.kd", combination_registry().names()}},
+          .loss_settings = distillation_loss_settings()};
 }
 
 nlohmann::ordered_json plan_training(const TrainingRequest& request) {

@@ -1,5 +1,7 @@
 #include "ekd/engine/training_setup.h"
 
+#include <ATen/ops/zeros_like.h>
+
 #include <algorithm>
 
 #include "ekd/core/config_io.h"
@@ -37,15 +39,30 @@ std::unique_ptr<Classifier> prepare_model(const Config& config, const Dataset& d
   return model;
 }
 
+// What the loss may know of the networks it compares.
+LossContext loss_context(const DistillationLossRow& row, const TrainingRequest& request, const OwnSetup& own,
+                         const CommonSetup& common) {
+  LossContext context{.classes = common.data.classes, .seed = static_cast<std::uint64_t>(request.config.run.seed)};
+  if (!row.needs.features) return context;
+  const at::Tensor image = at::zeros_like(common.data.train.images.narrow(0, 0, 1), at::kFloat);
+  context.student = feature_shapes(*own.model, image);
+  for (const auto& teacher : own.teachers) context.teachers.push_back(feature_shapes(*teacher.model, image));
+  return context;
+}
+
 Objective make_objective(const TrainingRequest& request, const OwnSetup& own, const CommonSetup& common) {
   const double js_weight = request.config.augment.augmix_js_weight;
-  if (request.command != Command::kDistill) return supervised_objective(js_weight);
+  if (request.command != Command::kDistill) return Objective(js_weight);
   std::vector<std::size_t> indices;
   for (const auto& teacher : own.teachers) {
     const auto found = std::ranges::find(common.teachers, teacher.path, &Teacher::path);
     indices.push_back(static_cast<std::size_t>(found - common.teachers.begin()));
   }
-  return distillation_objective(request.config.distill, js_weight, indices);
+  const DistillConfig& distill = request.config.distill;
+  const DistillationLossRow& row = distillation_loss_registry().at(distill.loss);
+  Objective objective(js_weight, row, distill, loss_context(row, request, own, common), indices);
+  objective.to(common.device);
+  return objective;
 }
 
 }  // namespace
@@ -105,8 +122,9 @@ void prepare_stream(const Config& config, CommonSetup& common) {
 LearnerSetup learner_setup(const TrainingRequest& request, OwnSetup& own, const CommonSetup& common,
                            const std::string& label) {
   const bool validated = common.data.val.size() > 0;
+  Objective objective = make_objective(request, own, common);
   return {.model = std::move(own.model),
-          .objective = make_objective(request, own, common),
+          .objective = std::move(objective),
           .optim = request.config.optim,
           .eval_every = request.config.eval.every,
           .graph = request.config.run.graph,

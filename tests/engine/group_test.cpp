@@ -196,9 +196,10 @@ TEST_F(GroupTest, EachTeacherIsLoadedAndAskedOnce) {
   EXPECT_EQ(second.teachers[0].model, first.teachers[1].model);
   prepare_stream(one.config, common);
   common.stream->begin_epoch(0);
-  const Batch batch = common.stream->batch(0, {1});  // of those that are needed
-  EXPECT_FALSE(batch.teacher_logits[0].defined());
-  EXPECT_TRUE(batch.teacher_logits[1].defined());
+  const Batch batch = common.stream->batch(0, {{1, {}}});  // of those that are needed
+  EXPECT_FALSE(batch.teachers[0].logits.defined());
+  EXPECT_TRUE(batch.teachers[1].logits.defined());
+  EXPECT_TRUE(batch.teachers[1].features.empty());
 }
 
 }  // namespace

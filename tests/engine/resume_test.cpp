@@ -1,5 +1,6 @@
 // Interrupted and continued equals never interrupted, to the bit.
 #include "ekd/core/error.h"
+#include "tests/engine/test_losses.h"
 #include "tests/engine/training_fixture.h"
 #include "tests/support/expect_error.h"
 
@@ -46,6 +47,8 @@ const ResumeCase kCases[] = {
     {"bf16", {.augmentation = "mixup", .precision = Precision::kBf16}},
     {"distill_one", {.teachers = 1}},
     {"distill_four", {.augmentation = "cutmix", .teachers = 4}},
+    {"distill_ramped", {.augmentation = "augmix", .teachers = 2, .loss = &test::kRamped}},
+    {"distill_hint", {.augmentation = "augmix", .teachers = 2, .loss = &test::kHint}},
 };
 
 INSTANTIATE_TEST_SUITE_P(

@@ -9,6 +9,7 @@
 
 #include "ekd/core/cuda_device.h"
 #include "ekd/engine/step_graph.h"
+#include "tests/engine/test_losses.h"
 #include "tests/engine/training_fixture.h"
 #include "tests/support/log_text.h"
 
@@ -87,7 +88,9 @@ INSTANTIATE_TEST_SUITE_P(Trainings, CudaGraphCase,
                                            Case("bf16", {.augmentation = "mixup", .precision = Precision::kBf16}),
                                            Case("wrn_bf16", {.model = "wrn_40_2", .precision = Precision::kBf16}),
                                            Case("distilled", {.augmentation = "cutmix", .teachers = 2}),
-                                           Case("distilled_bf16", {.teachers = 2, .precision = Precision::kBf16})),
+                                           Case("distilled_bf16", {.teachers = 2, .precision = Precision::kBf16}),
+                                           Case("distilled_ramped", {.teachers = 2, .loss = &test::kRamped}),
+                                           Case("distilled_hint", {.teachers = 2, .loss = &test::kHint})),
                          [](const auto& test_info) { return test_info.param.first; });
 
 TEST_F(CudaGraphs, StudentsOnStreamsTrainAsIfAlone) {

@@ -41,10 +41,22 @@ struct Field {
   OnResume on_resume = OnResume::kMustMatch;
 };
 
-// Names that registries of higher layers accept, by key: {"model.name": {"wrn_40_2", …}, …}.
-using Catalogue = std::map<std::string, std::vector<std::string>>;
+// A number that a distillation loss reads from DistillConfig::loss_settings; its key is distill.NAME.
+struct LossSetting {
+  std::string name;
+  double value = 0;  // the default
+  Accepted accepted;
+  std::string help;
+};
 
-// The fields of `config` that `command` knows, in the order they are printed. Pointers lead into `config`.
+// What the registries of higher layers add to the list.
+struct Catalogue {
+  std::map<std::string, std::vector<std::string>> names;  // accepted, by key: {"model.name": {"wrn_40_2", …}, …}
+  std::vector<LossSetting> loss_settings;
+};
+
+// The fields of `config` that `command` knows, in the order they are printed. Pointers lead into `config`; an
+// assignment to it ends their life.
 std::vector<Field> config_fields(Config& config, Command command, const Catalogue& catalogue);
 
 // "a number > 0", "one of none, mixup, …": for messages and documentation.

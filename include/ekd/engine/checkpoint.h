@@ -39,7 +39,7 @@ struct Checkpoint {
   at::Tensor sums;  // double [terms + 1]
   std::int64_t samples = 0;
   double epoch_seconds = 0, total_seconds = 0;
-  std::vector<NamedTensor> model, momentum;  // the live tensors
+  std::vector<NamedTensor> model, objective, momentum;  // the live tensors
 };
 
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);

@@ -74,11 +74,11 @@ class Learner {
   std::string folder() const { return dir_.folder().string(); }
 
  private:
-  Batch own_part(const Batch& batch) const;
   void compute_step(const Batch& batch);
   void resume();
   void check_finite() const;
   Checkpoint checkpoint() const;
+  double epochs_done() const;
   double rate_at(std::int64_t epoch, std::int64_t step) const;
   std::optional<Metrics> evaluate_epoch();
   void log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds);
@@ -88,6 +88,7 @@ class Learner {
   std::int64_t steps_per_epoch_;
   Sgd sgd_;
   EpochSums sums_;
+  at::Tensor epoch_;  // as in DistillationInput; undefined where the objective does not need it
   Position position_;
   BestEpoch best_;
   double epoch_seconds_ = 0, total_seconds_ = 0;

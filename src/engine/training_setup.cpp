@@ -6,7 +6,6 @@
 
 #include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
-#include "ekd/core/sha256.h"
 #include "ekd/core/tensor_file.h"
 #include "ekd/data/load.h"
 #include "ekd/engine/model_file.h"
@@ -22,13 +21,12 @@ void to_device(ImageSet& set, at::Device device) {
   set.labels = set.labels.to(device);
 }
 
-// Over the settings that must not change in a run.
-std::string config_digest(const TrainingRequest& request) {
-  Config config = request.config;
-  Sha256 hash;
-  for (const auto& field : config_fields(config, request.command, catalogue()))
-    if (field.on_resume == OnResume::kMustMatch) hash.update(field.key + "=" + field_json(field).dump() + "\n");
-  return hash.hex();
+// By key, the settings that must not change in a run.
+nlohmann::json fixed_settings(Config config, Command command) {
+  nlohmann::json settings = nlohmann::json::object();
+  for (const auto& field : config_fields(config, command, catalogue()))
+    if (field.on_resume == OnResume::kMustMatch) settings[field.key] = field_json(field);
+  return settings;
 }
 
 std::unique_ptr<Classifier> prepare_model(const Config& config, const Dataset& data) {
@@ -97,7 +95,8 @@ OwnSetup prepare_own(const TrainingRequest& request, CommonSetup& common) {
     own.teachers = load_teachers(request.config.distill.teachers, common.data.classes, common.device, common.teachers);
   own.model = prepare_model(request.config, common.data);
   own.model->to(common.device);
-  own.identity = {.config_sha256 = config_digest(request),
+  own.identity = {.settings = fixed_settings(request.config, request.command),
+                  .defaults = fixed_settings(default_config(request.command), request.command),
                   .dataset_sha256 = common.data.sha256,
                   .teacher_sha256 = {},
                   .compute = compute_description(common.device) + ", " + precision_name(common.precision)};

@@ -111,7 +111,7 @@ class Training {
             .graph = spec.graph,
             .predict = {tiny_data().normalisation, 8, spec.precision},
             .watched = {"test", on_device(tiny_data().test, spec.device)},
-            .identity = {"config", tiny_data().sha256, {}, "cpu"}};
+            .identity = {{{"optim.lr", spec.lr}}, {{"optim.lr", 0.05}}, tiny_data().sha256, {}, "cpu"}};
   }
 
   RunDir dir_;

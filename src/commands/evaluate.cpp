@@ -50,12 +50,11 @@ CLI::Validator positive_number() {
       "", "positive_number");
 }
 
-void print_table(const nlohmann::ordered_json& result, const EvaluationRequest& request) {
+void print_table(const EvaluationResult& result, const EvaluationRequest& request) {
   const std::string name =
       request.members.size() == 1 ? request.members[0].path : "ensemble of " + std::to_string(request.members.size());
-  std::printf("%s", metrics_table({{name, result}}).c_str());
-  const auto& temperature = result.at("temperature");
-  if (!temperature.is_null()) std::printf("temperature %.4f\n", temperature.at("value").get<double>());
+  std::printf("%s", metrics_table({{name, result.metrics}}).c_str());
+  if (result.temperature) std::printf("temperature %.4f\n", *result.temperature);
 }
 
 int run(EvaluateOptions& options) {
@@ -65,7 +64,7 @@ int run(EvaluateOptions& options) {
   if (!options.request.model.empty()) model_registry().at(options.request.model);
   const auto result = run_evaluation(options.request);
   if (options.json) {
-    std::printf("%s\n", json_text(result).c_str());
+    std::printf("%s\n", json_text(to_json(result)).c_str());
   } else {
     print_table(result, options.request);
   }

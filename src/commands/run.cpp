@@ -10,10 +10,10 @@
 
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
-#include "ekd/commands/table.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/engine/plan_runner.h"
+#include "ekd/run/table_format.h"
 
 namespace ekd {
 namespace {
@@ -94,7 +94,7 @@ void print_status(const std::vector<RowStatus>& rows, bool json) {
                                                             : duration_text(row.seconds_left);
     cells.push_back({row.name, std::to_string(row.seed), row_state_name(row.state), epochs, left});
   }
-  std::printf("%s", text_table(cells).c_str());
+  std::printf("%s", format_table(cells, TableFormat::kText).c_str());
 }
 
 // What a dry run shows: the rows that are not done.

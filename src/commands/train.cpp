@@ -61,7 +61,8 @@ void print_result(const nlohmann::ordered_json& result, const std::string& run_d
   const auto& best = result.at("best");
   const std::string best_name = fmt::format("best, epoch {} (chosen on {})", best.at("epoch").get<int>() + 1,
                                             best.at("selected_on").get<std::string>());
-  const std::string text = metrics_table({{"last", result.at("last")}, {best_name, best}});
+  const std::string text =
+      metrics_table({{"last", metrics_from_json(result.at("last"))}, {best_name, metrics_from_json(best)}});
   std::printf("%s: %s on the test set\n%s", run_dir.c_str(), result.at("model").get<std::string>().c_str(),
               text.c_str());
 }

@@ -20,6 +20,7 @@ namespace ekd {
 namespace {
 
 constexpr int kEpochBins = 15;
+const MetricKey kEpochMetrics[] = {{"accuracy"}, {"nll"}, {"ece", kEpochBins}, {"oe", kEpochBins}};
 
 // Whether every element of every tensor is finite: one number is read back.
 bool all_finite(const std::vector<NamedTensor>& tensors) {
@@ -134,13 +135,9 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
   }
   if (metrics) {
     const std::string split = setup_.watched.name + "_";
-    const CalibrationMetrics& calibration = metrics->calibration.at(kEpochBins);
-    line[split + "accuracy"] = metrics->accuracy;
-    line[split + "nll"] = metrics->nll;
-    line[split + "ece15"] = calibration.ece;
-    line[split + "oe15"] = calibration.oe;
-    text += fmt::format("  {} accuracy {:.2f} %, nll {:.3f}, ece {:.4f}", setup_.watched.name, 100 * metrics->accuracy,
-                        metrics->nll, calibration.ece);
+    for (const MetricKey& key : kEpochMetrics) line[split + column_name(key)] = metrics->values.at(key);
+    text += fmt::format("  {} accuracy {:.2f} %, nll {:.3f}, ece {:.4f}", setup_.watched.name,
+                        100 * metrics->at("accuracy"), metrics->at("nll"), metrics->at("ece", kEpochBins));
   }
   const double rate = epoch_seconds_ > 0 ? static_cast<double>(sums_.samples()) / epoch_seconds_ : 0;
   line["images_per_s"] = rate;
@@ -166,8 +163,8 @@ void Learner::finish_epoch() {
   nlohmann::json about = {{"epoch", position_.epoch}};
   if (metrics) about["metrics"] = {{setup_.watched.name, to_json(*metrics)}};
   save_weights(dir_.last(), *setup_.model, about);
-  if (metrics && metrics->accuracy > best_.accuracy) {
-    best_ = {position_.epoch, metrics->accuracy, {}};
+  if (metrics && metrics->at("accuracy") > best_.accuracy) {
+    best_ = {position_.epoch, metrics->at("accuracy"), {}};
     for (const auto& [name, tensor] : model_state(*setup_.model))
       best_.weights.push_back({name, tensor.detach().clone()});
     about["selected_on"] = setup_.watched.name;

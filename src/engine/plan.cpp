@@ -9,7 +9,8 @@
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
-#include "ekd/run/ordering_table.h"
+#include "ekd/engine/ordering_table.h"
+#include "ekd/engine/report_table.h"
 
 namespace ekd {
 namespace {
@@ -63,13 +64,12 @@ class PlanReader {
     return all;
   }
 
-  const json& paper(const json& row) const {
-    static const json kNone = nullptr;
-    if (!row.contains("paper") || row["paper"].is_null()) return kNone;
-    check_keys(row["paper"], "'paper'", {"accuracy", "ece100", "oe100"});
+  PublishedNumbers paper(const json& row) const {
+    if (!row.contains("paper") || row["paper"].is_null()) return std::nullopt;
+    check_keys(row["paper"], "'paper'", published_columns());
     for (const auto& number : row["paper"])
       if (!number.is_number()) reject("'paper' holds fractions");
-    return row["paper"];
+    return row["paper"].get<std::map<std::string, double>>();
   }
 
  private:

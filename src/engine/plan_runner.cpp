@@ -24,8 +24,8 @@ namespace {
 constexpr std::chrono::milliseconds kPoll{500};
 
 // The weighted ensemble of the members' saved predictions; `file` is their name in each run's folder.
-nlohmann::ordered_json evaluate_members(const PlanRequest& request, const PlanRow& row, const std::string& file,
-                                        const std::filesystem::path& save) {
+EvaluationResult evaluate_members(const PlanRequest& request, const PlanRow& row, const std::string& file,
+                                  const std::filesystem::path& save) {
   EvaluationRequest evaluation;
   evaluation.device = "cpu";
   evaluation.save_predictions = save.string();
@@ -42,14 +42,13 @@ void make_evaluation(const PlanRequest& request, const PlanRow& row) {
     return std::filesystem::exists(plan_folder(request.out, member.run, row.seed) / dir.val_predictions().filename());
   });
   if (validated) evaluate_members(request, row, dir.val_predictions().filename().string(), dir.val_predictions());
-  auto metrics = evaluate_members(request, row, dir.predictions().filename().string(), dir.predictions());
-  nlohmann::ordered_json result = {{"command", "evaluate"}, {"seed", row.seed}, {"members", metrics["members"]}};
-  metrics.erase("members");
-  metrics.erase("temperature");
-  result["last"] = metrics;
+  const auto [metrics, temperature, nll, members] =
+      evaluate_members(request, row, dir.predictions().filename().string(), dir.predictions());
+  const nlohmann::ordered_json result = {
+      {"command", "evaluate"}, {"seed", row.seed}, {"members", to_json(members)}, {"last", to_json(metrics)}};
   write_file_atomically(dir.result(), result.dump(2) + "\n");
-  spdlog::info("{}: accuracy {:.2f} %, ece {:.4f} (15 bins)", row.folder.string(),
-               100 * metrics["accuracy"].get<double>(), metrics["calibration"]["15"]["ece"].get<double>());
+  spdlog::info("{}: accuracy {:.2f} %, ece {:.4f} (15 bins)", row.folder.string(), 100 * metrics.at("accuracy"),
+               metrics.at("ece", 15));
 }
 
 // One pass over the rows after another until nothing is left that can be done.

@@ -150,7 +150,7 @@ TEST(ShippedPlans, AreValidAndHoldTheWholeTable) {
   }
   const Plan paper = read_plan(configs / "paper.json");
   EXPECT_EQ(paper.runs.size(), 17U);
-  for (const auto& run : paper.runs) EXPECT_TRUE(run.paper.contains("oe100")) << run.name;
+  for (const auto& run : paper.runs) EXPECT_TRUE(run.paper->contains("oe100")) << run.name;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ekd/core/config.h"
+#include "ekd/metrics/metrics.h"
 
 namespace ekd {
 
@@ -34,15 +35,26 @@ struct EvaluationRequest {
   std::string model;  // for weights that do not say what they are
   std::string device = "auto", precision = "fp32";
   std::int64_t batch_size = 256, threads = 0;
-  std::vector<int> bins{15, 100};
+  std::vector<int> bins = kReportedBins;
   std::optional<double> temperature;
   bool fit_temperature = false;
   std::string fit_on;            // predictions file; else the validation split
   std::string save_predictions;  // file to write, or empty
 };
 
-// The metrics as to_json writes them, "temperature", "members". Throws UsageError, DataError, WeightsError, IoError,
-// MemoryError.
-nlohmann::ordered_json run_evaluation(const EvaluationRequest& request);
+struct EvaluationResult {
+  Metrics metrics;  // after scaling where there is a temperature
+  std::optional<double> temperature;
+  std::optional<double> fitted_nll;  // on what the temperature was fitted on
+  std::vector<EvaluationMember> members;
+};
+
+// Throws UsageError, DataError, WeightsError, IoError, MemoryError.
+EvaluationResult run_evaluation(const EvaluationRequest& request);
+
+// The metrics, then "temperature": {"value", "nll"} or null, and "members": [{"path", "weight"}].
+nlohmann::ordered_json to_json(const EvaluationResult& result);
+
+nlohmann::ordered_json to_json(const std::vector<EvaluationMember>& members);
 
 }  // namespace ekd

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "ekd/run/differing_settings.h"
-#include "ekd/run/report_table.h"
+#include "ekd/engine/differing_settings.h"
+#include "ekd/engine/report_table.h"
 
 namespace ekd {
 

@@ -3,15 +3,16 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+
+#include "ekd/engine/plan.h"
 
 namespace ekd {
 
 struct RowFolders {
   std::string name;
-  nlohmann::json paper;  // {"accuracy", "ece100", "oe100"} or null
+  PublishedNumbers paper;
   std::vector<std::filesystem::path> folders;
 };
 

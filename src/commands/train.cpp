@@ -86,7 +86,8 @@ int run(const TrainingOptions& options, Command command, const GlobalOptions& gl
     return 0;
   }
   install_signal_handlers();
-  const TrainingOutcome outcome = run_training(request);
+  const TrainingOutcome outcome = run_trainings({request}).front();
+  if (outcome.failure) outcome.failure->raise();
   if (outcome.stopped != 0) return stop_exit_code(outcome.stopped);
   if (options.json) {
     std::printf("%s\n", json_text(outcome.result).c_str());

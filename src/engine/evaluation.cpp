@@ -13,7 +13,7 @@
 #include "ekd/core/error.h"
 #include "ekd/data/load.h"
 #include "ekd/engine/evaluation_data.h"
-#include "ekd/engine/memory_guard.h"
+#include "ekd/engine/failure.h"
 #include "ekd/engine/model_file.h"
 #include "ekd/engine/predict.h"
 #include "ekd/engine/predictions_file.h"

@@ -3,7 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <exception>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -132,47 +132,41 @@ class PlanLoop {
                           .command_line = request_.command_line});
     }
     if (group.size() > 1) spdlog::info("these {} are trained together, on one stream of batches", group.size());
-    const auto on_failure = [&](std::size_t run, const std::exception_ptr& error) {
-      settle(group[run], error, /*shared=*/group.size() > 1);
+    const auto on_failure = [&](std::size_t run, const Failure& failure) {
+      row_failed(group[run], failure, /*shared=*/group.size() > 1);
     };
-    for (const auto& outcome : run_group(requests, on_failure)) {
+    for (const auto& outcome : run_trainings(requests, on_failure)) {
       if (outcome.stopped != 0) outcome_.stopped = outcome.stopped;
       if (!outcome.result.empty()) ++outcome_.made;
     }
-    if (internal_error_ != nullptr) std::rethrow_exception(internal_error_);
+    if (internal_failure_) internal_failure_->raise();
   }
 
   void evaluate(std::size_t i) {
     try {
       make_evaluation(request_, rows_[i]);
       ++outcome_.made;
-    } catch (const Error&) {
-      settle(i, std::current_exception(), /*shared=*/false);
+    } catch (const Error& error) {
+      row_failed(i, {error.code(), error.what()}, /*shared=*/false);
     }
   }
 
-  // After a row's error. `shared`: it was trained together with others.
-  void settle(std::size_t i, const std::exception_ptr& error, bool shared) {
-    try {
-      std::rethrow_exception(error);
-    } catch (const LockedError&) {
-      // Another process was quicker; its row is running now.
-    } catch (const MemoryError& thrown) {
-      if (!shared) return fail(i, thrown);
-      spdlog::warn("{}: {}; it is trained alone later", rows_[i].folder.string(), thrown.what());
+  // `shared`: it was trained together with others.
+  void row_failed(std::size_t i, const Failure& failure, bool shared) {
+    if (failure.code == ExitCode::kLocked) return;  // another process was quicker; its row is running now
+    if (failure.code == ExitCode::kInternal) {
+      internal_failure_ = failure;
+      return;
+    }
+    if (failure.code == ExitCode::kMemory && shared) {
+      spdlog::warn("{}: {}; it is trained alone later", rows_[i].folder.string(), failure.message);
       alone_.insert(i);
-    } catch (const Error& thrown) {
-      fail(i, thrown);
-    } catch (...) {
-      internal_error_ = error;
+      return;
     }
-  }
-
-  void fail(std::size_t i, const Error& error) {
-    if (last_error_ != error.what()) spdlog::error("{}", error.what());  // one line for what ends all of a group
-    last_error_ = error.what();
+    if (last_error_ != failure.message) spdlog::error("{}", failure.message);  // one line for what ends all of a group
+    last_error_ = failure.message;
     failed_.insert(i);
-    if (outcome_.exit_code == 0) outcome_.exit_code = static_cast<int>(error.code());
+    if (outcome_.exit_code == 0) outcome_.exit_code = static_cast<int>(failure.code);
   }
 
   const PlanRequest& request_;
@@ -180,7 +174,7 @@ class PlanLoop {
   std::set<std::size_t> failed_;  // in this call, or left out because of such a row
   std::set<std::size_t> alone_;   // found no room beside others
   std::string last_error_;
-  std::exception_ptr internal_error_;  // ends the program, but not before the rest of its group is saved
+  std::optional<Failure> internal_failure_;  // ends the program, but not before the rest of its group is saved
   PlanOutcome outcome_;
 };
 

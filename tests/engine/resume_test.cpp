@@ -24,7 +24,7 @@ TEST_P(Resume, GivesTheSameBits) {
   const TrainingSpec& spec = resume_case.spec;
   const test::TemporaryFolder folder;
   Training whole(spec, folder / "whole");
-  EXPECT_EQ(fit(whole.stream(), {&whole.learner()}, ProgressStyle::kNone), 0);
+  test::train_to_the_end(whole.stream(), {&whole.learner()});
   {
     Training first(spec, folder / "cut");
     first.train_until(cut);
@@ -32,7 +32,7 @@ TEST_P(Resume, GivesTheSameBits) {
   }
   Training second(spec, folder / "cut");
   ASSERT_EQ(second.learner().position(), cut);
-  EXPECT_EQ(fit(second.stream(), {&second.learner()}, ProgressStyle::kNone), 0);
+  test::train_to_the_end(second.stream(), {&second.learner()});
 
   test::expect_same_runs(whole, second);
 }

@@ -43,7 +43,7 @@ class CudaGraphs : public ::testing::Test {
   // Trains with graphs and states that there were some.
   static void train_with_graphs(Training& training, bool teachers) {
     const test::LogText log(spdlog::level::debug);
-    fit(training.stream(), {&training.learner()}, ProgressStyle::kNone);
+    test::train_to_the_end(training.stream(), {&training.learner()});
     const std::string name = training.learner().folder();
     EXPECT_THAT(log.str(), HasSubstr(name + ": recorded as a CUDA graph for 8 images"));
     EXPECT_THAT(log.str(), HasSubstr(name + ": recorded as a CUDA graph for 6 images"));
@@ -61,7 +61,7 @@ class CudaGraphCase : public CudaGraphs, public ::testing::WithParamInterface<st
 TEST_P(CudaGraphCase, EqualsStepsLaunchedOneByOne) {
   const TrainingSpec spec = GetParam().second;
   Training plain(on_cuda(spec, false), folder_ / "plain"), graphs(on_cuda(spec, true), folder_ / "graphs");
-  fit(plain.stream(), {&plain.learner()}, ProgressStyle::kNone);
+  test::train_to_the_end(plain.stream(), {&plain.learner()});
   train_with_graphs(graphs, spec.teachers > 0);
   test::expect_same_runs(plain, graphs);
 }
@@ -76,7 +76,7 @@ TEST_P(CudaGraphCase, CutOffAndGoneOnEqualsWhole) {
     first.learner().save_checkpoint();
   }
   Training second(spec, folder_ / "cut");
-  fit(second.stream(), {&second.learner()}, ProgressStyle::kNone);
+  test::train_to_the_end(second.stream(), {&second.learner()});
   test::expect_same_runs(whole, second);
 }
 
@@ -100,12 +100,12 @@ TEST_F(CudaGraphs, StudentsOnStreamsTrainAsIfAlone) {
     const TrainingSpec spec = on_cuda({.augmentation = "mixup", .teachers = 2, .lr = lr}, true);
     const std::string name = std::to_string(alone.size());
     alone.push_back(std::make_unique<Training>(spec, folder_ / ("alone" + name)));
-    fit(alone.back()->stream(), {&alone.back()->learner()}, ProgressStyle::kNone);
+    test::train_to_the_end(alone.back()->stream(), {&alone.back()->learner()});
     shared.push_back(std::make_unique<Training>(spec, folder_ / ("shared" + name)));
     learners.push_back(&shared.back()->learner());
   }
   shared[2]->train_until({0, 2});  // ahead: it waits for the others
-  fit(shared[0]->stream(), learners, ProgressStyle::kNone);
+  test::train_to_the_end(shared[0]->stream(), learners);
   for (std::size_t i = 0; i < shared.size(); ++i) test::expect_same_runs(*alone[i], *shared[i]);
 }
 

@@ -119,6 +119,13 @@ class Training {
   std::unique_ptr<Learner> learner_;
 };
 
+// Trains all to the end.
+inline void train_to_the_end(BatchStream& stream, const std::vector<Learner*>& learners) {
+  const FitResult result = fit(stream, learners, ProgressStyle::kNone);
+  EXPECT_EQ(result.stopped, 0);
+  for (const auto& failure : result.failures) EXPECT_FALSE(failure) << failure->message;
+}
+
 inline void expect_same_bits(const std::vector<NamedTensor>& left, const std::vector<NamedTensor>& right) {
   ASSERT_EQ(left.size(), right.size());
   for (std::size_t i = 0; i < left.size(); ++i) EXPECT_TRUE(at::equal(left[i].tensor, right[i].tensor)) << left[i].name;

@@ -11,6 +11,7 @@
 #include "ekd/core/device.h"
 #include "ekd/engine/checkpoint.h"
 #include "ekd/engine/epoch_sums.h"
+#include "ekd/engine/failure.h"
 #include "ekd/engine/objective.h"
 #include "ekd/engine/predict.h"
 #include "ekd/engine/sgd.h"
@@ -37,6 +38,7 @@ struct LearnerSetup {
   PredictOptions predict;  // its precision is also the training's
   WatchedSplit watched;
   RunIdentity identity;
+  WorkContext work;   // of its steps, for what goes wrong with them
   std::string label;  // before each epoch's line in the log: whose it is where several train together
 };
 

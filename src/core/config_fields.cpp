@@ -7,28 +7,6 @@
 namespace ekd {
 namespace {
 
-Accepted at_least(double min) { return {.min = min, .names = {}}; }
-Accepted above(double min) { return {.min = min, .above_min = true, .names = {}}; }
-Accepted between(double min, double max) { return {.min = min, .max = max, .names = {}}; }
-Accepted above_up_to(double min, double max) { return {.min = min, .max = max, .above_min = true, .names = {}}; }
-Accepted one_of(std::vector<std::string> names) { return {.names = std::move(names)}; }
-
-constexpr double kMaxCount = 1e9;  // images, steps, epochs: far above use, far below overflow
-
-std::vector<Field> data_fields(DataConfig& data) {
-  return {
-      {"data.dataset", &data.dataset, one_of({"cifar100", "synthetic"}), "--dataset", "where the images come from"},
-      {"data.dir", &data.dir, {}, "--data", "folder with CIFAR-100's train.bin and test.bin", OnResume::kFree},
-      {"data.train_limit", &data.train_limit, between(0, kMaxCount), "--train-limit",
-       "first N training records; 0: all"},
-      {"data.test_limit", &data.test_limit, between(0, kMaxCount), "--test-limit", "first N test records; 0: all"},
-      {"data.classes", &data.classes, between(0, kMaxCount), "--classes",
-       "only the first N classes, and an N-way network; 0: all"},
-      {"data.val_size", &data.val_size, between(0, kMaxCount), "--val-size",
-       "last N training records held out for validation"},
-  };
-}
-
 std::vector<Field> model_fields(ModelConfig& model, const Catalogue& catalogue) {
   return {
       {"model.name", &model.name, one_of(catalogue.names.at("model.name")), "--model", "the network to train"},
@@ -157,6 +135,20 @@ std::string range_text(const std::string& noun, const Accepted& accepted) {
 
 }  // namespace
 
+std::vector<Field> data_fields(DataConfig& data) {
+  return {
+      {"data.dataset", &data.dataset, one_of({"cifar100", "synthetic"}), "--dataset", "where the images come from"},
+      {"data.dir", &data.dir, {}, "--data", "folder with CIFAR-100's train.bin and test.bin", OnResume::kFree},
+      {"data.train_limit", &data.train_limit, between(0, kMaxCount), "--train-limit",
+       "first N training records; 0: all"},
+      {"data.test_limit", &data.test_limit, between(0, kMaxCount), "--test-limit", "first N test records; 0: all"},
+      {"data.classes", &data.classes, between(0, kMaxCount), "--classes",
+       "only the first N classes, and an N-way network; 0: all"},
+      {"data.val_size", &data.val_size, between(0, kMaxCount), "--val-size",
+       "last N training records held out for validation"},
+  };
+}
+
 std::vector<Field> config_fields(Config& config, Command command, const Catalogue& catalogue) {
   std::vector<Field> all;
   const auto append = [&](std::vector<Field> fields) {
@@ -178,6 +170,7 @@ std::string accepted_text(const Field& field) {
     std::string operator()(bool*) const { return "true or false"; }
     std::string operator()(std::int64_t*) const { return range_text("a whole number", accepted); }
     std::string operator()(double*) const { return range_text("a number", accepted); }
+    std::string operator()(std::optional<double>*) const { return range_text("a number", accepted) + ", or null"; }
     std::string operator()(std::string*) const {
       return accepted.names.empty() ? "a text" : "one of " + join(accepted.names);
     }

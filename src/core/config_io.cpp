@@ -38,10 +38,16 @@ struct FromJson {
     *value = json.get<double>();
     return true;
   }
+  bool operator()(std::optional<double>* value) const {
+    if (!json.is_null()) return FromJson{json, accepted}(&value->emplace());
+    value->reset();
+    return true;
+  }
   bool operator()(std::string* value) const {
     if (!json.is_string()) return false;
     const auto& text = json.get_ref<const std::string&>();
-    if (!accepted.names.empty() && std::ranges::find(accepted.names, text) == accepted.names.end()) return false;
+    const bool free = accepted.names.empty() || (accepted.or_empty && text.empty());
+    if (!free && std::ranges::find(accepted.names, text) == accepted.names.end()) return false;
     *value = text;
     return true;
   }
@@ -53,6 +59,16 @@ struct FromJson {
       if (!FromJson{json[i], accepted}(&list[i])) return false;
     *value = std::move(list);
     return true;
+  }
+};
+
+struct ToJson {
+  template <class Value>
+  nlohmann::json operator()(const Value* value) const {
+    return *value;
+  }
+  nlohmann::json operator()(const std::optional<double>* value) const {
+    return *value ? nlohmann::json(**value) : nlohmann::json();
   }
 };
 
@@ -75,6 +91,9 @@ struct JsonFromText {
   }
   std::optional<nlohmann::json> operator()(const std::int64_t*) const { return number_from<std::int64_t>(text); }
   std::optional<nlohmann::json> operator()(const double*) const { return number_from<double>(text); }
+  std::optional<nlohmann::json> operator()(const std::optional<double>*) const {
+    return text == "null" ? nlohmann::json() : number_from<double>(text);
+  }
   std::optional<nlohmann::json> operator()(const std::string*) const { return text; }
   template <class Element>
   std::optional<nlohmann::json> operator()(const std::vector<Element>*) const {
@@ -132,8 +151,10 @@ const Field& find_field(const std::vector<Field>& fields, const std::string& key
 
 }  // namespace
 
-nlohmann::json field_json(const Field& field) {
-  return std::visit([](const auto* value) { return nlohmann::json(*value); }, field.value);
+nlohmann::json field_json(const Field& field) { return std::visit(ToJson{}, field.value); }
+
+void set_field(const Field& field, const nlohmann::json& value) {
+  if (!std::visit(FromJson{value, field.accepted}, field.value)) reject(field, value.dump(), field.key);
 }
 
 nlohmann::ordered_json config_json(const std::vector<Field>& fields) {
@@ -159,7 +180,7 @@ void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, c
   }
 }
 
-void apply_file(const std::vector<Field>& fields, const std::string& path) {
+std::set<std::string> apply_file(const std::vector<Field>& fields, const std::string& path) {
   nlohmann::json layer;
   try {
     const auto bytes = read_file(path);
@@ -170,6 +191,10 @@ void apply_file(const std::vector<Field>& fields, const std::string& path) {
     throw UsageError(path + ": no valid JSON: " + error.what());
   }
   apply_json(fields, layer, path);
+  std::set<std::string> keys;
+  for (const auto& [section, values] : layer.items())
+    for (const auto& item : values.items()) keys.insert(section + "." + item.key());
+  return keys;
 }
 
 void apply_text(const std::vector<Field>& fields, const std::string& key, const std::string& text,

@@ -46,7 +46,7 @@ class Networks {
       if (!member.predictions && !sources_.back().run.empty()) runs.push_back(sources_.back().run.string());
     }
     const bool any = std::ranges::any_of(request.members, [](const auto& member) { return !member.predictions; });
-    if (any) data_ = load_dataset(evaluation_data(request.data, runs));
+    if (any) data_ = load_dataset(evaluation_data(request.data, request.given, runs));
   }
 
   at::Device device() const { return device_; }
@@ -174,7 +174,7 @@ EvaluationResult evaluate(const EvaluationRequest& request, const Networks& netw
     result.fitted_nll = fitted.nll;
   }
   const at::Tensor log_probs = result.temperature ? log_probabilities(unscaled, *result.temperature) : unscaled;
-  result.metrics = compute_metrics(log_probs, members.front().labels, request.bins);
+  result.metrics = compute_metrics(log_probs, members.front().labels, {request.bins.begin(), request.bins.end()});
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   spdlog::debug("predictions and metrics of {} images: {:.2f} images/s", unscaled.size(0),
                 static_cast<double>(unscaled.size(0)) / seconds);
@@ -182,6 +182,34 @@ EvaluationResult evaluate(const EvaluationRequest& request, const Networks& netw
 }
 
 }  // namespace
+
+std::vector<Field> evaluation_fields(EvaluationRequest& request, const Catalogue& catalogue) {
+  std::vector<Field> fields = data_fields(request.data);
+  fields.insert(
+      fields.end(),
+      {{"model.name", &request.model, one_of_or_empty(catalogue.names.at("model.name")), "--model",
+        "the network, for weights that do not say it"},
+       {"evaluate.split", &request.split, one_of({"train", "val", "test"}), "--split", "the images to evaluate on"},
+       {"evaluate.bins", &request.bins, between(1, 100'000), "--bins", "numbers of bins to report"},
+       {"evaluate.temperature", &request.temperature, above(0), "--temperature", "divide logits by this"},
+       {"evaluate.fit_temperature",
+        &request.fit_temperature,
+        {},
+        "--fit-temperature",
+        "fit the temperature on the validation split, or on --fit-on"},
+       {"evaluate.fit_on", &request.fit_on, {}, "--fit-on", "predictions to fit the temperature on"},
+       {"evaluate.save_predictions",
+        &request.save_predictions,
+        {},
+        "--save-predictions",
+        "write logits and labels to this file"},
+       {"eval.batch_size", &request.batch_size, between(1, kMaxCount), "--batch-size", "images per step"},
+       {"run.device", &request.device, {}, "--device", "auto, cpu, cuda or cuda:N"},
+       {"run.precision", &request.precision, one_of({"auto", "fp32", "bf16"}), "--precision",
+        "auto: bf16 where the hardware has it"},
+       {"run.threads", &request.threads, between(0, 1024), "--threads", "CPU threads; 0: one per core"}});
+  return fields;
+}
 
 EvaluationMember parse_member(const std::string& text, bool predictions) {
   EvaluationMember member{text, 1, predictions};

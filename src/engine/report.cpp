@@ -41,6 +41,29 @@ void flatten(const nlohmann::json& value, const std::string& key, std::map<std::
 
 }  // namespace
 
+std::vector<Field> report_fields(ReportRequest& request) {
+  return {
+      {"report.out", &request.out, {}, "--out", "folder of the plan's runs"},
+      {"report.compare", &request.compare, {}, "--compare", "instead of results the settings in which the runs differ"},
+      {"report.orderings",
+       &request.orderings,
+       {},
+       "--orderings",
+       "instead of results whether the orderings the plan claims hold"},
+      {"report.columns",
+       &request.columns,
+       {},
+       "--columns",
+       "columns by commas, each also as NAME_interval; csv and json: all unless given"},
+      {"report.paper",
+       &request.paper,
+       {},
+       "--no-paper",
+       "the plan's published numbers beside; turn it off where the setting is another"},
+      {"report.format", &request.format, one_of({"text", "markdown", "latex", "csv", "json"}), "--format",
+       "of what is printed"}};
+}
+
 std::vector<ReportRow> make_report(const ReportRequest& request) {
   std::vector<ReportRow> rows;
   std::vector<std::string> unfinished;

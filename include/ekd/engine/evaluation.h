@@ -4,10 +4,11 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
-#include "ekd/core/config.h"
+#include "ekd/core/config_fields.h"
 #include "ekd/metrics/metrics.h"
 
 namespace ekd {
@@ -22,25 +23,23 @@ struct EvaluationMember {
 // weight that is negative.
 EvaluationMember parse_member(const std::string& text, bool predictions);
 
-// Data settings that were given; the others come from the members' runs.
-struct DataOverrides {
-  std::optional<std::string> dataset, dir;
-  std::optional<std::int64_t> train_limit, test_limit, classes, val_size;
-};
-
 struct EvaluationRequest {
   std::vector<EvaluationMember> members;
-  DataOverrides data;
+  DataConfig data;
+  std::set<std::string> given;  // keys; data settings that are not among them come from the members' runs
   std::string split = "test";
   std::string model;  // for weights that do not say what they are
   std::string device = "auto", precision = "fp32";
   std::int64_t batch_size = 256, threads = 0;
-  std::vector<int> bins = kReportedBins;
+  std::vector<std::int64_t> bins{kReportedBins.begin(), kReportedBins.end()};
   std::optional<double> temperature;
   bool fit_temperature = false;
   std::string fit_on;            // predictions file; else the validation split
   std::string save_predictions;  // file to write, or empty
 };
+
+// What of it are settings. Pointers lead into `request`.
+std::vector<Field> evaluation_fields(EvaluationRequest& request, const Catalogue& catalogue);
 
 struct EvaluationResult {
   Metrics metrics;  // after scaling where there is a temperature

@@ -6,6 +6,7 @@
 #include "ekd/commands/settings.h"
 #include "ekd/core/config_io.h"
 #include "ekd/engine/evaluation.h"
+#include "ekd/engine/plan_runner.h"
 #include "ekd/engine/report.h"
 #include "ekd/engine/training_run.h"
 
@@ -42,6 +43,7 @@ std::string config_document() {
   EvaluationRequest evaluation;
   ReportRequest report;
   PictureConfig picture;
+  PlanSettings plan;
   return "# Settings\n\n"
          "Made from the program's field lists. A configuration is a JSON object of sections, as `--print-config` shows "
          "it; "
@@ -52,7 +54,9 @@ std::string config_document() {
          tables(fields_of(student, Command::kDistill), fields_of(teacher, Command::kTrainTeacher), "##") +
          "\n## `ekd evaluate`\n\nData settings that are not given are those of the runs under evaluation.\n" +
          tables(evaluation_fields(evaluation, catalogue()), {}, "###") + "\n## `ekd report`\n" +
-         tables(report_fields(report), {}, "###") + "\n## `ekd preview`\n\nThe settings of `train-teacher`, and\n" +
+         tables(report_fields(report), {}, "###") +
+         "\n## `ekd run`\n\nEvery setting of the trainings goes to the runs of the plan that know it. And\n" +
+         tables(plan_fields(plan), {}, "###") + "\n## `ekd preview`\n\nThe settings of `train-teacher`, and\n" +
          tables(picture_fields(picture), {}, "###");
 }
 

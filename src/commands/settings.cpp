@@ -24,11 +24,6 @@ std::string title(std::string section) {
 
 bool is_text_list(const Field& field) { return std::holds_alternative<std::vector<std::string>*>(field.value); }
 
-nlohmann::json layer_of(const std::string& key, const nlohmann::json& value) {
-  const auto dot = key.find('.');
-  return {{key.substr(0, dot), {{key.substr(dot + 1), value}}}};
-}
-
 const Field& field_with_key(const std::vector<Field>& fields, const std::string& key) {
   for (const auto& field : fields)
     if (field.key == key) return field;

@@ -166,6 +166,11 @@ nlohmann::ordered_json config_json(const std::vector<Field>& fields) {
   return json;
 }
 
+nlohmann::json layer_of(const std::string& key, const nlohmann::json& value) {
+  const auto dot = key.find('.');
+  return {{key.substr(0, dot), {{key.substr(dot + 1), value}}}};
+}
+
 void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, const std::string& source) {
   if (!layer.is_object()) throw UsageError(source + ": a configuration is a JSON object of sections");
   for (const auto& [section, values] : layer.items()) {

@@ -180,6 +180,17 @@ class PlanLoop {
 
 }  // namespace
 
+std::vector<Field> plan_fields(PlanSettings& settings) {
+  return {{"plan.out", &settings.out, {}, "--out", "runs land in OUT/NAME-sSEED; empty: runs/ and the plan's name"},
+          {"plan.only", &settings.only, {}, "--only", "these rows and what they need; repeat or separate by commas"},
+          {"plan.seeds", &settings.seeds, between(0, 10'000), "--seeds",
+           "seeds 0 to N-1 instead of the plan's; 0: the plan's"},
+          {"plan.budget", &settings.budget, {}, "--budget", "stop after this time with everything saved: 90s, 25m, 2h"},
+          {"plan.share", &settings.share, {}, "--share", "I/N: the I-th of N shares of the rows, for job arrays"},
+          {"plan.group_size", &settings.group_size, between(1, 1000), "--group-size",
+           "most students trained together, on the same batches; 1: one after another"}};
+}
+
 std::vector<RowStatus> plan_status(const PlanRequest& request) {
   std::vector<RowStatus> statuses;
   for (const auto& row : unroll_plan(request)) statuses.push_back(status_of(row));

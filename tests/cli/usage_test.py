@@ -236,7 +236,7 @@ class Precedence(UsageTest):
 
 
 class EveryCommand(UsageTest):
-    """evaluate, report and preview read their settings as trainings do."""
+    """evaluate, report, run and preview read their settings as trainings do."""
 
     def test_docs_are_up_to_date(self):
         document = self.ekd("config-docs").done().out
@@ -253,14 +253,18 @@ class EveryCommand(UsageTest):
              {"report": {"format": "markdown", "paper": False, "columns": ""}}),
             ("preview", {"preview": {"rows": 2, "columns": 3}}, {"EKD_ROWS": "4"}, ("--set", "preview.columns=5", "--aug", "cutmix"),
              {"preview": {"rows": 4, "columns": 5}, "augment": {"name": "cutmix"}}),
+            ("run plan.json", {"plan": {"group_size": 4, "seeds": 3}, "optim": {"epochs": 2, "lr": 0.2}}, {"EKD_SEEDS": "2", "EKD_THREADS": "1"},
+             ("--set", "optim.lr=0.1", "--only", "a,b"),
+             {"plan": {"group_size": 4, "seeds": 2, "only": ["a,b"]}, "optim": {"epochs": 2, "lr": 0.1}, "run": {"threads": 1}}),
         ]:
             with self.subTest(command):
+                command = command.split()
                 path.write_text(json.dumps(file))
-                settings = self.settings("--config", path, *flags, command=command, env=variables)
+                settings = json.loads(self.ekd(*command, "--config", path, *flags, "--print-config", env=variables).done().out)
                 for section, values in expected.items():
                     self.assertEqual({key: settings[section][key] for key in values}, values)
                 path.write_text(json.dumps(settings))
-                self.assertEqual(self.settings("--config", path, command=command), settings)
+                self.assertEqual(json.loads(self.ekd(*command, "--config", path, "--print-config").done().out), settings)
         self.assert_nothing_written()
 
     def test_what_does_not_fit(self):

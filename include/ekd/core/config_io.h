@@ -14,6 +14,9 @@ namespace ekd {
 // {"data": {"dataset": …}, …} with every field, in the order of the list.
 nlohmann::ordered_json config_json(const std::vector<Field>& fields);
 
+// {"optim": {"lr": value}} for "optim.lr".
+nlohmann::json layer_of(const std::string& key, const nlohmann::json& value);
+
 // Applies every key of `layer`, an object as config_json writes it; `source` names it in errors. Throws UsageError.
 void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, const std::string& source);
 

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <optional>
 
-#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
@@ -186,15 +185,7 @@ void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, c
 }
 
 std::set<std::string> apply_file(const std::vector<Field>& fields, const std::string& path) {
-  nlohmann::json layer;
-  try {
-    const auto bytes = read_file(path);
-    layer = parse_strict_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  } catch (const IoError& error) {
-    throw UsageError(error.what());
-  } catch (const JsonError& error) {
-    throw UsageError(path + ": no valid JSON: " + error.what());
-  }
+  const nlohmann::json layer = read_users_json(path);
   apply_json(fields, layer, path);
   std::set<std::string> keys;
   for (const auto& [section, values] : layer.items())

@@ -4,19 +4,17 @@
 #include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
+#include "ekd/run/run_dir.h"
 
 namespace ekd {
 namespace {
 
 // The data section of a run's config.json.
 DataConfig data_of_run(const std::string& run) {
-  const std::string path = run + "/config.json";
+  const std::string path = RunFiles(run).config();
   nlohmann::json config;
   try {
-    const auto bytes = read_file(path);
-    config = parse_strict_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  } catch (const JsonError& error) {
-    throw WeightsError(path + ": is damaged: " + error.what());
+    config = read_own_json(path);
   } catch (const IoError& error) {
     throw WeightsError(error.what());
   }

@@ -101,13 +101,28 @@ void Learner::add_seconds(double seconds) {
   total_seconds_ += seconds;
 }
 
+// "RUN: WHAT not finite WHEN epoch 3, …"
+NonFiniteError Learner::not_finite(const std::string& what, const std::string& when, Position at,
+                                   const std::string& advice) const {
+  return NonFiniteError(folder() + ": " + what + " not finite " + when + " epoch " + std::to_string(at.epoch) +
+                        ", learning rate " + fmt::format("{:g}", rate_at(at.epoch, at.step)) +
+                        "; the last good checkpoint is kept" + advice);
+}
+
+// Of the steps so far and of what they left, before any of it is saved.
+void Learner::check_all(const std::string& when, Position at) {
+  steps_.join();
+  check_finite();
+  if (!all_finite(all_of(model_state(*setup_.model), setup_.objective.state())))
+    throw not_finite("weights are", when, at);
+}
+
 void Learner::check_finite() const {
   const auto bad = sums_.first_non_finite();
   if (bad.step < 0) return;
-  throw NonFiniteError(folder() + ": the loss term '" + bad.term + "' is not finite at step " +
-                       std::to_string(bad.step) + " of epoch " + std::to_string(position_.epoch) + ", learning rate " +
-                       fmt::format("{:g}", rate_at(position_.epoch, bad.step)) +
-                       "; the last good checkpoint is kept; try a lower --lr or --warmup-epochs");
+  const Position at{position_.epoch, bad.step};
+  throw not_finite("the loss term '" + bad.term + "' is", "at step " + std::to_string(bad.step) + " of", at,
+                   "; try a lower --lr or --warmup-epochs");
 }
 
 std::optional<Metrics> Learner::evaluate_epoch() {
@@ -115,10 +130,8 @@ std::optional<Metrics> Learner::evaluate_epoch() {
   if (!last && (position_.epoch + 1) % setup_.eval_every != 0) return std::nullopt;
   const Predictions predictions = predict(*setup_.model, setup_.watched.set, setup_.predict);
   if (!predictions.logits.isfinite().all().item<bool>()) {
-    throw NonFiniteError(folder() + ": the answers to the " + setup_.watched.name +
-                         " split are not finite after epoch " + std::to_string(position_.epoch) + ", learning rate " +
-                         fmt::format("{:g}", rate_at(position_.epoch, steps_per_epoch_ - 1)) +
-                         "; the last good checkpoint is kept");
+    throw not_finite("the answers to the " + setup_.watched.name + " split are", "after",
+                     {position_.epoch, steps_per_epoch_ - 1});
   }
   return compute_metrics(log_probabilities(predictions.logits), predictions.labels, {kEpochBins});
 }
@@ -147,13 +160,7 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
 }
 
 void Learner::finish_epoch() {
-  steps_.join();
-  check_finite();
-  if (!all_finite(all_of(model_state(*setup_.model), setup_.objective.state()))) {
-    throw NonFiniteError(folder() + ": weights are not finite after epoch " + std::to_string(position_.epoch) +
-                         ", learning rate " + fmt::format("{:g}", rate_at(position_.epoch, steps_per_epoch_ - 1)) +
-                         "; the last good checkpoint is kept");
-  }
+  check_all("after", {position_.epoch, steps_per_epoch_ - 1});
   const auto start = std::chrono::steady_clock::now();
   const auto metrics = evaluate_epoch();
   const double evaluation_seconds = seconds_since(start);
@@ -177,12 +184,7 @@ void Learner::finish_epoch() {
 }
 
 void Learner::save_checkpoint() {
-  steps_.join();
-  check_finite();
-  if (!all_finite(all_of(model_state(*setup_.model), setup_.objective.state()))) {
-    throw NonFiniteError(folder() + ": weights are not finite at step " + std::to_string(position_.step) +
-                         " of epoch " + std::to_string(position_.epoch) + "; the last good checkpoint is kept");
-  }
+  check_all("at step " + std::to_string(position_.step) + " of", position_);
   ekd::save_checkpoint(dir_.checkpoint(), checkpoint());
 }
 

@@ -5,7 +5,6 @@
 #include <map>
 #include <set>
 
-#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
@@ -76,17 +75,6 @@ class PlanReader {
   std::string source_;
 };
 
-json read_json(const std::filesystem::path& path) {
-  try {
-    const auto bytes = read_file(path);
-    return parse_strict_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  } catch (const IoError& error) {
-    throw UsageError(error.what());
-  } catch (const JsonError& error) {
-    throw UsageError(path.string() + ": no valid JSON: " + error.what());
-  }
-}
-
 // Settings by command, each a list of layers.
 using Layers = std::map<std::string, std::vector<json>>;
 
@@ -143,7 +131,7 @@ void drop_rows(const PlanReader& reader, Draft& draft, const std::vector<std::st
 Draft read_draft(const std::filesystem::path& path, int depth) {
   const PlanReader reader(path.string());
   if (depth > kMaxExtends) reader.reject("'extends' goes in a circle");
-  const json file = read_json(path);
+  const json file = read_users_json(path);
   reader.check_keys(file, "a plan",
                     {"title", "extends", "seeds", "config", "runs", "evaluations", "orderings", "without"});
   Draft draft;

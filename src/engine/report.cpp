@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <set>
 
-#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
@@ -89,17 +88,11 @@ std::vector<ConfigRow> run_settings(const ReportRequest& request) {
   std::vector<ConfigRow> rows;
   for (const auto& [name, paper, folders] : folders_of(request)) {
     for (const auto& folder : folders) {
-      const auto path = folder / "config.json";
+      const auto path = RunFiles(folder).config();
       if (!std::filesystem::exists(path)) continue;
-      try {
-        const auto bytes = read_file(path);
-        const bool ambiguous = name.find('/') != std::string::npos;
-        rows.push_back({ambiguous ? folder.string() : folder.filename().string(), {}});
-        flatten(parse_strict_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}), "",
-                rows.back().settings);
-      } catch (const JsonError& error) {
-        throw WeightsError(path.string() + ": is damaged: " + error.what());
-      }
+      const bool ambiguous = name.find('/') != std::string::npos;
+      rows.push_back({ambiguous ? folder.string() : folder.filename().string(), {}});
+      flatten(read_own_json(path), "", rows.back().settings);
     }
   }
   if (rows.empty()) throw UsageError("nothing to compare: no config.json in what was given");

@@ -10,6 +10,7 @@
 #include "ekd/metrics/registry.h"
 #include "ekd/metrics/statistics.h"
 #include "ekd/metrics/temperature.h"
+#include "ekd/run/run_dir.h"
 
 namespace ekd {
 namespace {
@@ -41,7 +42,7 @@ std::vector<Predictions> test_predictions_of(const std::vector<FinishedRun>& run
 std::vector<Predictions> validation_predictions_of(const std::vector<FinishedRun>& runs) {
   std::vector<Predictions> all;
   for (const auto& run : runs) {
-    const auto path = run.folder / "predictions-val.safetensors";
+    const auto path = RunFiles(run.folder).val_predictions();
     if (!std::filesystem::exists(path)) return {};
     all.push_back(load_predictions(path));
   }

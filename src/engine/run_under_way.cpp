@@ -19,9 +19,7 @@ void write_config(const TrainingRequest& request, const std::filesystem::path& p
 }
 
 nlohmann::ordered_json read_result(const std::filesystem::path& path) {
-  const auto bytes = read_file(path);
-  const auto* text = reinterpret_cast<const char*>(bytes.data());
-  auto result = nlohmann::ordered_json::parse(text, text + bytes.size(), nullptr, /*allow_exceptions=*/false);
+  auto result = nlohmann::ordered_json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
   if (!result.is_object()) throw WeightsError(path.string() + ": is damaged: no JSON object");
   return result;
 }
@@ -60,7 +58,7 @@ bool RunUnderWay::take_finished() {
   if (!request_.resume || run_state(request_.run_dir) != RunState::kFinished) return false;
   if (request_.config.optim.epochs != stored_settings(request_.run_dir, request_.command).optim.epochs) return false;
   spdlog::info("{}: this run is finished", request_.run_dir.string());
-  outcome_.result = read_result(request_.run_dir / "result.json");
+  outcome_.result = read_result(RunFiles(request_.run_dir).result());
   trains_ = false;
   return true;
 }

@@ -78,6 +78,9 @@ class Learner {
  private:
   void compute_step(const Batch& batch);
   void resume();
+  NonFiniteError not_finite(const std::string& what, const std::string& when, Position at,
+                            const std::string& advice = "") const;
+  void check_all(const std::string& when, Position at);
   void check_finite() const;
   Checkpoint checkpoint() const;
   double epochs_done() const;

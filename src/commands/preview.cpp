@@ -25,7 +25,7 @@ struct PreviewOptions {
   bool rate = false, json = false;
 };
 
-// Those of a training, and the picture's.
+// The settings of a training and those of the picture.
 std::vector<Field> preview_fields(PreviewOptions& options) {
   std::vector<Field> fields = fields_of(options.config, Command::kTrainTeacher);
   for (auto& field : picture_fields(options.picture)) fields.push_back(std::move(field));

@@ -52,7 +52,7 @@ Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_e
            device_of(*setup_.model).is_cuda() ? RateIn::kTensor : RateIn::kHost),
       sums_(device_of(*setup_.model)),
       steps_(device_of(*setup_.model), setup_.graph, folder()) {
-  if (setup_.objective.needs_epoch())
+  if (setup_.objective.needs().epoch)
     epoch_ = at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(device_of(*setup_.model)));
   if (std::filesystem::exists(dir_.checkpoint())) resume();
   metric_log_.emplace(dir_.metrics(), position_.epoch);
@@ -89,6 +89,7 @@ void Learner::compute_step(const Batch& batch) {
     outputs = setup_.model->forward(batch.images);
   }
   outputs.logits = outputs.logits.to(at::kFloat);
+  if (!setup_.objective.needs().features) outputs.features.clear();  // their memory is free in the backward pass
   const LossTerms losses = setup_.objective.terms(batch, outputs, epoch_);
   const at::Tensor total = losses.total();
   total.backward();
@@ -109,7 +110,7 @@ NonFiniteError Learner::not_finite(const std::string& what, const std::string& w
                         "; the last good checkpoint is kept" + advice);
 }
 
-// Of the steps so far and of what they left, before any of it is saved.
+// Throws where a loss of the steps so far, or what they left, is not finite: nothing of it is saved then.
 void Learner::check_all(const std::string& when, Position at) {
   steps_.join();
   check_finite();

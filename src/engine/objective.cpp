@@ -35,7 +35,7 @@ Objective::Objective(double js_weight, const DistillationLossRow& row, const Dis
       ce_weight_(config.ce_weight),
       kd_weight_(config.kd_weight),
       loss_(row.make(config, context)),
-      needs_epoch_(row.needs.epoch),
+      needs_(row.needs),
       teachers_(std::move(teachers)) {
   for (std::size_t i = 0; i < teachers_.size(); ++i) questions_[teachers_[i]].merge(loss_->teacher_features(i));
 }

@@ -123,7 +123,7 @@ class Rounds {
   std::size_t members() const { return answers_.size(); }
   const std::vector<MetricKey>& keys() const { return keys_; }
 
-  // Of the k-th key, one number a round: of one member, or the mean over them.
+  // The values of the k-th key, one for each round: of one member, or the mean over them.
   std::vector<double> of_member(std::size_t m, std::size_t k) {
     std::vector<double> values(rounds_);
     for (int round = 0; round < rounds_; ++round) values[round] = at(round, m, k);

@@ -24,7 +24,7 @@ void check(const at::Tensor& log_probs, const at::Tensor& labels) {
               "metrics need int64 labels [", log_probs.size(0), "], not ", labels.toString(), labels.sizes());
 }
 
-// Of one sample: how many classes come before the label's; of equal ones the lower class comes first.
+// How many classes come before the label's in one sample; of equal ones the lower class comes first.
 std::int64_t rank_of(std::int64_t label, const double* row, std::int64_t classes) {
   std::int64_t rank = 0;
   for (std::int64_t k = 0; k < classes; ++k) rank += row[k] > row[label] || (row[k] == row[label] && k < label);

@@ -40,8 +40,8 @@ class EpochSums {
 
   void clear();
 
-  // For checkpoints: the sums as a double tensor on the CPU, their names, and the number of samples. Nothing where no
-  // step was added.
+  // What a checkpoint holds: the sums as a double tensor on the CPU, their names, and the number of samples. Nothing
+  // where no step was added.
   at::Tensor values() const;
   std::vector<std::string> names() const { return samples_ > 0 ? names_ : std::vector<std::string>(); }
   std::int64_t samples() const { return samples_; }

@@ -38,7 +38,7 @@ struct EvaluationRequest {
   std::string save_predictions;  // file to write, or empty
 };
 
-// What of it are settings. Pointers lead into `request`.
+// The settings among the request's members. Pointers lead into `request`.
 std::vector<Field> evaluation_fields(EvaluationRequest& request, const Catalogue& catalogue);
 
 struct EvaluationResult {

@@ -20,7 +20,7 @@ struct Failure {
   [[noreturn]] void raise() const { throw Error(code, message); }
 };
 
-// Whose work it is.
+// What was being done, and where.
 struct WorkContext {
   std::string doing;  // "training shufflenet_v1 with batch size 64": for advice where memory runs out
   at::Device device = at::kCPU;

@@ -26,12 +26,13 @@ class Objective {
   Objective(double js_weight, const DistillationLossRow& row, const DistillConfig& config, const LossContext& context,
             std::vector<std::size_t> teachers);
 
-  // outputs of [views * B] images, logits in float32. `epoch` as in DistillationInput.
+  // outputs of [views * B] images, logits in float32, features where needs() has them. `epoch` as in DistillationInput.
   LossTerms terms(const Batch& batch, const Outputs& outputs, const at::Tensor& epoch) const;
 
   // What a batch's teachers have to be asked.
   const TeacherQuestions& questions() const { return questions_; }
-  bool needs_epoch() const { return needs_epoch_; }
+  // What else it looks at: features are the student's.
+  const LossNeeds& needs() const { return needs_; }
 
   // The loss's own tensors, as "loss.NAME".
   std::vector<NamedTensor> parameters() const;
@@ -41,7 +42,7 @@ class Objective {
  private:
   double js_weight_, ce_weight_ = 1, kd_weight_ = 0;
   std::unique_ptr<DistillationLoss> loss_;  // null without teachers
-  bool needs_epoch_ = false;
+  LossNeeds needs_;
   std::vector<std::size_t> teachers_;
   TeacherQuestions questions_;
 };

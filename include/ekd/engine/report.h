@@ -24,7 +24,7 @@ struct ReportRequest {
   bool paper = true;                        // published numbers beside
 };
 
-// What of it are settings. Pointers lead into `request`.
+// The settings among the request's members. Pointers lead into `request`.
 std::vector<Field> report_fields(ReportRequest& request);
 
 // Run folders: one row for those that differ in the seed's "-sN" only, in the order given; a plan: its order, names and

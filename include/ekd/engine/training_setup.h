@@ -37,7 +37,7 @@ RunSetup prepare_run(const TrainingRequest& request, SharedSetup& shared);
 // The stream, once every run's teachers are among the shared ones. Throws UsageError.
 void prepare_stream(const Config& config, SharedSetup& shared);
 
-// For the learner, which takes over the network. `label` as in LearnerSetup.
+// What a learner is made from; it takes over the network. `label` as in LearnerSetup.
 LearnerSetup learner_setup(const TrainingRequest& request, RunSetup& run, const SharedSetup& shared,
                            const std::string& label);
 

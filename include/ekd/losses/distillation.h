@@ -15,12 +15,15 @@ namespace ekd {
 
 // One batch, the clean views alone: B images.
 struct DistillationInput {
-  Outputs student;                       // logits float32 [B, classes]; the features in the network's precision
-  std::vector<const Outputs*> teachers;  // in the order of the settings; nothing flows back into them
-  at::Tensor targets;                    // float32 [B, classes]; rows sum to 1
-  at::Tensor labels;                     // int64 [B]; what the images showed before mixing
-  at::Tensor
-      epoch;  // 0-dim float32: epochs done, with the share of the one under way; undefined unless LossNeeds has it
+  // Logits float32 [B, classes]; features where LossNeeds has them, in the network's precision.
+  Outputs student;
+  // In the order of the settings, with the features that were asked for; nothing flows back into them.
+  std::vector<const Outputs*> teachers;
+  at::Tensor targets;  // float32 [B, classes]; rows sum to 1
+  at::Tensor labels;   // int64 [B]; what the images showed before mixing
+  // 0-dim float32 on the device: the epochs done, with the share of the one under way. Undefined unless LossNeeds has
+  // it.
+  at::Tensor epoch;
 };
 
 // A network's feature, of one image.
@@ -60,7 +63,7 @@ class DistillationLoss {
   void to(at::Device device);
 
  protected:
-  // For constructors. A leaf that requires a gradient, with this start.
+  // Constructors call these. A parameter is a leaf that requires a gradient.
   at::Tensor add_parameter(const std::string& name, const at::Tensor& start);
   at::Tensor add_buffer(const std::string& name, const at::Tensor& start);
 
@@ -69,7 +72,7 @@ class DistillationLoss {
 };
 
 struct LossNeeds {
-  bool features = false;  // names and shapes of the networks' features
+  bool features = false;  // the student's, and names and shapes of all networks' features when the loss is made
   bool epoch = false;
 };
 
@@ -83,7 +86,7 @@ struct DistillationLossRow {
 
 const Registry<DistillationLossRow>& distillation_loss_registry();
 
-// Of every row.
+// The settings of all rows.
 std::vector<LossSetting> distillation_loss_settings();
 
 }  // namespace ekd

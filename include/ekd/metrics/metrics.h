@@ -37,7 +37,7 @@ struct Metrics {
 // {"n", "accuracy", "top5", "nll", "brier", "mean_confidence", "aurc", "calibration": {"15": {"ece", …}, …}}
 nlohmann::ordered_json to_json(const Metrics& metrics);
 
-// What of it is there and a number; null stands for what is not finite.
+// The metrics in it that are numbers; others are missing, or null, which stands for what is not finite.
 Metrics metrics_from_json(const nlohmann::json& json);
 
 }  // namespace ekd

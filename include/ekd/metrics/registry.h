@@ -48,13 +48,13 @@ struct MetricRow {
   // The value: the mean over images of the first, or the second. An image's number may be infinite.
   double (*of_image)(const ImageAnswer&) = nullptr;
   double (*of_answers)(const Answers&, int bins) = nullptr;
-  // For binned ones whose value is the sum of this over bins that hold images, over N: what resampling computes.
+  // What a bin that holds images adds to N · the value, for binned metrics that are such a sum: resampling computes it.
   double (*of_bin)(const BinTally&) = nullptr;
 
   bool has_interval() const { return of_image != nullptr || of_bin != nullptr; }
 };
 
-// Those of one number come before the binned ones.
+// Metrics of one number come before the binned ones.
 const Registry<MetricRow>& metric_registry();
 
 // A metric as a column: with its number of bins where it has one.

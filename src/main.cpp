@@ -19,7 +19,8 @@ namespace {
 
 std::vector<std::string> names_of(const std::vector<CLI::App*>& apps) {
   std::vector<std::string> names;
-  for (const CLI::App* app : apps) names.push_back(app->get_name());
+  for (const CLI::App* app : apps)
+    if (!app->get_group().empty()) names.push_back(app->get_name());
   return names;
 }
 
@@ -65,7 +66,8 @@ int dispatch(int argc, char** argv) {
                                    add_evaluate_command(root, global),
                                    add_run_command(root, global),
                                    add_preview_command(root, global),
-                                   add_report_command(root, global)};
+                                   add_report_command(root, global),
+                                   add_config_docs_command(root)};
   for (auto& row : add_data_commands(root, global)) commands.push_back(row);
   root.allow_extras();
   for (CLI::App* app : root.get_subcommands([](CLI::App*) { return true; })) app->allow_extras();

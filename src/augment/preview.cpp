@@ -36,6 +36,14 @@ void draw_image(const at::TensorAccessor<float, 3>& image, const Normalisation& 
 
 }  // namespace
 
+std::vector<Field> picture_fields(PictureConfig& picture) {
+  return {{"preview.out", &picture.out, {}, "--out", "the PNG file"},
+          {"preview.columns", &picture.columns, between(1, 64), "--columns", "images side by side"},
+          {"preview.rows", &picture.rows, between(1, 64), "--rows", "lines of images, for each view"},
+          {"preview.scale", &picture.scale, between(1, 16), "--scale", "pixels of the PNG for a pixel of an image"},
+          {"preview.epoch", &picture.epoch, between(0, 1e6), "--epoch", "which epoch's draws"}};
+}
+
 at::Tensor preview_grid(const at::Tensor& images, const Normalisation& normalisation, std::int64_t columns,
                         std::int64_t scale) {
   TORCH_CHECK(images.dim() == 4 && images.size(0) >= 1 && (images.size(1) == 1 || images.size(1) == kRgb),

@@ -8,10 +8,10 @@
 
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
-#include "ekd/commands/table.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/data/folder_report.h"
 #include "ekd/data/synthetic.h"
+#include "ekd/run/table_format.h"
 
 namespace ekd {
 namespace {
@@ -48,7 +48,7 @@ void print_info(const DataFolderReport& report) {
                     fmt::format("{:.4f} {:.4f} {:.4f}", file->mean[0], file->mean[1], file->mean[2]),
                     fmt::format("{:.4f} {:.4f} {:.4f}", file->std[0], file->std[1], file->std[2])});
   }
-  std::printf("%s", text_table(rows).c_str());
+  std::printf("%s", format_table(rows, TableFormat::kText).c_str());
   for (const DataFileReport* file : {&report.train, &report.test})
     std::printf("sha256 %s  %s\n", file->sha256.c_str(), file->name.c_str());
 }

@@ -20,10 +20,17 @@ namespace {
 
 struct PreviewOptions {
   std::unique_ptr<Settings> settings;
-  std::string out = "preview.png";
-  std::int64_t columns = 8, rows = 4, scale = 3, epoch = 0;
+  Config config = default_config(Command::kTrainTeacher);
+  PictureConfig picture;
   bool rate = false, json = false;
 };
+
+// The settings of a training and those of the picture.
+std::vector<Field> preview_fields(PreviewOptions& options) {
+  std::vector<Field> fields = fields_of(options.config, Command::kTrainTeacher);
+  for (auto& field : picture_fields(options.picture)) fields.push_back(std::move(field));
+  return fields;
+}
 
 AugmentationContext context_of(const Config& config, const Dataset& data, std::int64_t batch_size) {
   return {.train = data.train,
@@ -36,18 +43,19 @@ AugmentationContext context_of(const Config& config, const Dataset& data, std::i
 
 int draw(const PreviewOptions& options, const Config& config) {
   const Dataset data = load_dataset(config.data);
-  const std::int64_t images = std::min(options.columns * options.rows, data.train.size());
+  const std::int64_t images = std::min(options.picture.columns * options.picture.rows, data.train.size());
   BatchStream stream(context_of(config, data, images), {}, Precision::kFp32);
-  stream.begin_epoch(options.epoch);
+  stream.begin_epoch(options.picture.epoch);
   const Batch batch = stream.batch(0);
-  write_png(options.out, preview_grid(batch.images, data.normalisation, options.columns, options.scale));
+  write_png(options.picture.out,
+            preview_grid(batch.images, data.normalisation, options.picture.columns, options.picture.scale));
   if (options.json) {
     const nlohmann::ordered_json result = {
-        {"out", options.out}, {"images", batch.images.size(0)}, {"views", batch.views}};
+        {"out", options.picture.out}, {"images", batch.images.size(0)}, {"views", batch.views}};
     std::printf("%s\n", json_text(result).c_str());
     return 0;
   }
-  std::printf("%s: %lld images%s\n", options.out.c_str(), static_cast<long long>(batch.images.size(0)),
+  std::printf("%s: %lld images%s\n", options.picture.out.c_str(), static_cast<long long>(batch.images.size(0)),
               batch.views > 1 ? ", the clean views first" : "");
   return 0;
 }
@@ -78,10 +86,11 @@ int measure(const PreviewOptions& options, const Config& config) {
   return 0;
 }
 
-int run(const PreviewOptions& options) {
-  Config config = default_config(Command::kTrainTeacher);
-  options.settings->apply(config);
-  return options.rate ? measure(options, config) : draw(options, config);
+int run(PreviewOptions& options) {
+  const auto fields = preview_fields(options);
+  options.settings->apply(fields);
+  if (options.settings->printed(fields)) return 0;
+  return options.rate ? measure(options, options.config) : draw(options, options.config);
 }
 
 }  // namespace
@@ -90,25 +99,7 @@ CommandRow add_preview_command(CLI::App& root, GlobalOptions& global) {
   CLI::App* app =
       root.add_subcommand("preview", "Write a PNG of what a network sees under an augmentation, or measure its rate");
   auto options = std::make_shared<PreviewOptions>();
-  options->settings = std::make_unique<Settings>(*app, Command::kTrainTeacher);
-  const auto count = CLI::Range(std::int64_t{1}, std::int64_t{64});
-  app->add_option("--out", options->out, "the PNG file")->capture_default_str()->type_name("FILE")->group("Output");
-  app->add_option("--columns", options->columns, "images side by side")
-      ->capture_default_str()
-      ->check(count)
-      ->group("Output");
-  app->add_option("--rows", options->rows, "lines of images, for each view")
-      ->capture_default_str()
-      ->check(count)
-      ->group("Output");
-  app->add_option("--scale", options->scale, "pixels of the PNG for a pixel of an image")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 16))
-      ->group("Output");
-  app->add_option("--epoch", options->epoch, "which epoch's draws")
-      ->capture_default_str()
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1'000'000}))
-      ->group("Output");
+  options->settings = std::make_unique<Settings>(*app, preview_fields(*options));
   app->add_flag("--rate", options->rate,
                 "instead of a PNG: how many images per second the augmentation alone makes, over whole epochs")
       ->group("Output");

@@ -5,6 +5,7 @@
 
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
+#include "ekd/commands/settings.h"
 #include "ekd/core/error.h"
 #include "ekd/engine/ordering.h"
 #include "ekd/engine/report.h"
@@ -13,9 +14,9 @@ namespace ekd {
 namespace {
 
 struct ReportOptions {
+  std::unique_ptr<Settings> settings;
   ReportRequest request;
-  std::string format = "text", columns;
-  bool json = false, compare = false, orderings = false, no_paper = false;
+  bool json = false;
 };
 
 const std::map<std::string, TableFormat> kTables{{"text", TableFormat::kText},
@@ -33,24 +34,41 @@ nlohmann::ordered_json settings_json(const std::vector<std::vector<std::string>>
   return {{"runs", runs}};
 }
 
-std::string report(const ReportOptions& options) {
-  const bool json = options.json || options.format == "json";
-  if (options.compare) {
-    auto cells = differing_settings(run_settings(options.request));
+void check(const ReportRequest& request) {
+  if (request.compare && request.orderings) throw UsageError("--orderings and --compare exclude each other");
+  if (!request.columns.empty() && request.orderings) throw UsageError("--columns and --orderings exclude each other");
+}
+
+std::string report(const ReportRequest& request) {
+  const bool json = request.format == "json";
+  if (request.compare) {
+    const auto cells = differing_settings(run_settings(request));
     if (json) return settings_json(cells).dump() + '\n';
-    return format_table(cells, kTables.at(options.format));
+    return format_table(cells, kTables.at(request.format));
   }
-  if (options.orderings) {
-    if (options.request.runs.size() != 1 || options.request.out.empty())
+  if (request.orderings) {
+    if (request.runs.size() != 1 || request.out.empty())
       throw UsageError("--orderings needs one plan and --out DIR, the folder of its runs");
-    const auto checked = check_orderings(options.request.runs.front(), options.request.out);
-    return json ? orderings_json(checked).dump() + '\n' : orderings_table(checked, kTables.at(options.format));
+    const auto checked = check_orderings(request.runs.front(), request.out);
+    return json ? orderings_json(checked).dump() + '\n' : orderings_table(checked, kTables.at(request.format));
   }
-  const auto columns = choose_columns(options.columns, json || options.format == "csv");
-  auto rows = make_report(options.request);
-  if (options.no_paper)
+  const auto columns = choose_columns(request.columns, json || request.format == "csv");
+  auto rows = make_report(request);
+  if (!request.paper)
     for (auto& row : rows) row.drop_paper();
-  return json ? report_json(rows, columns).dump() + '\n' : report_table(rows, columns, kTables.at(options.format));
+  return json ? report_json(rows, columns).dump() + '\n' : report_table(rows, columns, kTables.at(request.format));
+}
+
+int run(ReportOptions& options) {
+  ReportRequest& request = options.request;
+  const auto fields = report_fields(request);
+  const auto given = options.settings->apply(fields);
+  if (options.json && given.contains("report.format")) throw UsageError("--json and --format exclude each other");
+  if (options.json) request.format = "json";
+  if (options.settings->printed(fields)) return 0;
+  check(request);
+  std::printf("%s", report(request).c_str());
+  return 0;
 }
 
 }  // namespace
@@ -61,31 +79,12 @@ CommandRow add_report_command(CLI::App& root, GlobalOptions& global) {
   auto options = std::make_shared<ReportOptions>();
   app->add_option("RUN_OR_PLAN", options->request.runs,
                   "run folders, of which those that differ in -sN only are seeds of one row; or a plan with --out");
-  app->add_option("--out", options->request.out, "folder of the plan's runs")->type_name("DIR")->group("Rows");
-  CLI::Option* compare =
-      app->add_flag("--compare", options->compare, "instead of results the settings in which the runs differ")
-          ->group("Rows");
-  CLI::Option* orderings =
-      app->add_flag("--orderings", options->orderings, "instead of results whether the orderings the plan claims hold")
-          ->excludes(compare)
-          ->group("Rows");
-  app->add_option("--columns", options->columns,
-                  "columns by commas, each also as NAME_interval; csv and json: all unless given")
-      ->type_name("LIST")
-      ->excludes(orderings)
-      ->group("Columns");
-  app->add_flag("--no-paper", options->no_paper, "without the plan's published numbers, where the setting is another")
-      ->group("Columns");
-  CLI::Option* format = app->add_option("--format", options->format, "text, markdown, latex, csv or json")
-                            ->capture_default_str()
-                            ->check(member_of({"text", "markdown", "latex", "csv", "json"}))
-                            ->group("Output");
-  app->add_flag("--json", options->json, "the same as --format json")->excludes(format)->group("Output");
+  options->settings = std::make_unique<Settings>(*app, report_fields(options->request));
+  app->add_flag("--json", options->json, "the same as --format json")->group("Output");
   add_output_options(*app, global);
   return {app, [app, options] {
-            apply_environment(*app);
-            std::printf("%s", report(*options).c_str());
-            return 0;
+            apply_environment(*app, options->settings->option_names());
+            return run(*options);
           }};
 }
 

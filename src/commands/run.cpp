@@ -7,24 +7,41 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
-#include "ekd/commands/table.h"
+#include "ekd/commands/settings.h"
+#include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/engine/plan_runner.h"
+#include "ekd/run/table_format.h"
 
 namespace ekd {
 namespace {
 
 struct RunOptions {
-  std::string plan, out, budget, share, progress = "auto";
-  std::vector<std::string> only, sets;
-  std::map<std::string, std::string> flags;  // by key
-  std::int64_t seeds = 0, group_size = 16;
+  std::unique_ptr<Settings> settings;
+  PlanSettings how;
+  std::string plan, progress = "auto";
   bool dry_run = false, status = false, json = false;
+  Config config = default_config(Command::kDistill);  // holds what is given for the runs; the command with all keys
 };
+
+// The plan's, and every setting of a run: what is given goes to the runs that know the key. A few of these have flags.
+std::vector<Field> all_fields(RunOptions& options) {
+  std::vector<Field> fields = plan_fields(options.how);
+  for (auto& field : fields_of(options.config, Command::kDistill)) {
+    static const std::set<std::string> kFlags{"--dataset", "--data", "--device", "--precision", "--threads"};
+    if (!kFlags.contains(field.flag)) field.flag.clear();
+    fields.push_back(std::move(field));
+  }
+  return fields;
+}
+
+bool is_of_plan(const std::string& key) { return key.starts_with("plan."); }
 
 // "90s", "25m", "2h" or seconds.
 double parse_budget(const std::string& text) {
@@ -51,26 +68,29 @@ void parse_share(const std::string& text, PlanRequest& request) {
   request.shares = shares;
 }
 
+// "--only a,b --only c"
+std::vector<std::string> split_at_commas(const std::vector<std::string>& texts) {
+  std::vector<std::string> names;
+  for (const auto& text : texts) {
+    std::istringstream parts(text);
+    for (std::string name; std::getline(parts, name, ',');) names.push_back(name);
+  }
+  return names;
+}
+
 PlanRequest make_request(const RunOptions& options, const GlobalOptions& global) {
   PlanRequest request{.plan = read_plan(options.plan),
-                      .out = options.out,
-                      .only = options.only,
-                      .group_size = options.group_size,
+                      .out = options.how.out,
+                      .only = split_at_commas(options.how.only),
+                      .group_size = options.how.group_size,
                       .progress = resolve_progress(options.progress),
                       .command_line = global.command_line};
   if (request.out.empty()) request.out = std::filesystem::path("runs") / std::filesystem::path(options.plan).stem();
-  if (options.seeds > 0) {
+  if (options.how.seeds > 0) {
     request.plan.seeds.clear();
-    for (std::int64_t seed = 0; seed < options.seeds; ++seed) request.plan.seeds.push_back(seed);
+    for (std::int64_t seed = 0; seed < options.how.seeds; ++seed) request.plan.seeds.push_back(seed);
   }
-  for (const auto& [key, text] : options.flags)
-    if (!text.empty()) request.overrides.emplace_back(key, text);
-  for (const auto& text : options.sets) {
-    const auto equals = text.find('=');
-    if (equals == std::string::npos) throw UsageError("--set: takes key.path=value, not '" + text + "'");
-    request.overrides.emplace_back(text.substr(0, equals), text.substr(equals + 1));
-  }
-  if (!options.share.empty()) parse_share(options.share, request);
+  if (!options.how.share.empty()) parse_share(options.how.share, request);
   return request;
 }
 
@@ -94,7 +114,7 @@ void print_status(const std::vector<RowStatus>& rows, bool json) {
                                                             : duration_text(row.seconds_left);
     cells.push_back({row.name, std::to_string(row.seed), row_state_name(row.state), epochs, left});
   }
-  std::printf("%s", text_table(cells).c_str());
+  std::printf("%s", format_table(cells, TableFormat::kText).c_str());
 }
 
 // What a dry run shows: the rows that are not done.
@@ -103,8 +123,14 @@ std::vector<RowStatus> not_done(std::vector<RowStatus> rows) {
   return rows;
 }
 
-int run(const RunOptions& options, const GlobalOptions& global) {
-  const PlanRequest request = make_request(options, global);
+int run(RunOptions& options, const GlobalOptions& global) {
+  auto fields = all_fields(options);
+  const auto given = options.settings->apply(fields);
+  std::erase_if(fields, [&](const Field& field) { return !is_of_plan(field.key) && !given.contains(field.key); });
+  if (options.settings->printed(fields)) return 0;
+  PlanRequest request = make_request(options, global);
+  for (const auto& field : fields)
+    if (!is_of_plan(field.key)) request.overrides[field.key] = field_json(field);
   if (options.status) {
     print_status(plan_status(request), options.json);
     return 0;
@@ -120,10 +146,10 @@ int run(const RunOptions& options, const GlobalOptions& global) {
     return 0;
   }
   install_signal_handlers();
-  if (!options.budget.empty()) {
+  if (!options.how.budget.empty()) {
     set_stop_deadline(std::chrono::steady_clock::now() +
                       std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-                          std::chrono::duration<double>(parse_budget(options.budget))));
+                          std::chrono::duration<double>(parse_budget(options.how.budget))));
   }
   const PlanOutcome outcome = run_plan(request);
   const auto statuses = plan_status(request);
@@ -139,46 +165,9 @@ CommandRow add_run_command(CLI::App& root, GlobalOptions& global) {
   CLI::App* app = root.add_subcommand("run", "Work through a plan of runs and evaluations; call it again to go on");
   auto options = std::make_shared<RunOptions>();
   app->add_option("PLAN", options->plan, "the plan, a JSON file")->required();
-  app->add_option("--out", options->out, "runs land in OUT/NAME-sSEED (default: runs/ and the plan's name)")
-      ->type_name("DIR")
-      ->group("Plan");
-  app->add_option("--only", options->only, "these rows and what they need; repeat or separate by commas")
-      ->delimiter(',')
-      ->take_all()
-      ->type_name("NAME")
-      ->group("Plan");
-  app->add_option("--seeds", options->seeds, "seeds 0 to N-1 instead of the plan's")
-      ->check(CLI::Range(1, 10'000))
-      ->type_name("N")
-      ->group("Plan");
-  app->add_option("--budget", options->budget, "stop after this time with everything saved: 90s, 25m, 2h")
-      ->type_name("TIME")
-      ->group("Plan");
-  app->add_option("--share", options->share, "the I-th of N shares of the rows, for job arrays")
-      ->type_name("I/N")
-      ->group("Plan");
-  app->add_option("--group-size", options->group_size,
-                  "most students trained together, on the same batches; 1: one after another (default: 16)")
-      ->check(CLI::Range(1, 1000))
-      ->type_name("N")
-      ->group("Plan");
+  options->settings = std::make_unique<Settings>(*app, all_fields(*options));
   app->add_flag("--dry-run", options->dry_run, "show what would run, and how long each has left")->group("Plan");
   app->add_flag("--status", options->status, "show where every row stands")->group("Plan");
-  app->add_option("--set", options->sets, "key.path=value for every run that knows the key")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false)
-      ->type_name("KEY=VALUE")
-      ->group("Settings");
-  const std::pair<const char*, const char*> flags[] = {{"--dataset", "data.dataset"},
-                                                       {"--data", "data.dir"},
-                                                       {"--device", "run.device"},
-                                                       {"--precision", "run.precision"},
-                                                       {"--threads", "run.threads"}};
-  for (const auto& [flag, key] : flags)
-    app->add_option(flag, options->flags[key], std::string("as --set ") + key + "=VALUE")
-        ->type_name("VALUE")
-        ->group("Settings");
   app->add_flag("--json", options->json, "print the status as one object on stdout")->group("Output");
   app->add_option("--progress", options->progress, "auto, bar, lines or none")
       ->check(member_of({"auto", "bar", "lines", "none"}))
@@ -186,7 +175,7 @@ CommandRow add_run_command(CLI::App& root, GlobalOptions& global) {
       ->group("Output");
   add_output_options(*app, global);
   return {app, [app, options, &global] {
-            apply_environment(*app);
+            apply_environment(*app, options->settings->option_names());
             return run(*options, global);
           }};
 }

@@ -1,11 +1,13 @@
 #include "ekd/commands/settings.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "ekd/commands/environment.h"
 #include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
+#include "ekd/core/strict_json.h"
 #include "ekd/engine/training_run.h"
 
 namespace ekd {
@@ -15,17 +17,12 @@ std::string title(std::string section) {
   if (section == "optim") return "Optimisation";
   if (section == "augment") return "Augmentation";
   if (section == "distill") return "Distillation";
-  if (section == "eval") return "Evaluation";
+  if (section == "eval" || section == "evaluate") return "Evaluation";
   section[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(section[0])));
   return section;
 }
 
 bool is_text_list(const Field& field) { return std::holds_alternative<std::vector<std::string>*>(field.value); }
-
-nlohmann::json layer_of(const std::string& key, const nlohmann::json& value) {
-  const auto dot = key.find('.');
-  return {{key.substr(0, dot), {{key.substr(dot + 1), value}}}};
-}
 
 const Field& field_with_key(const std::vector<Field>& fields, const std::string& key) {
   for (const auto& field : fields)
@@ -51,9 +48,8 @@ std::string help_of(const Field& field) {
 
 std::vector<Field> fields_of(Config& config, Command command) { return config_fields(config, command, catalogue()); }
 
-Settings::Settings(CLI::App& app, Command command) : app_(app), command_(command) {
-  Config defaults = default_config(command);
-  for (const auto& field : fields_of(defaults, command)) {
+Settings::Settings(CLI::App& app, const std::vector<Field>& fields) : app_(app) {
+  for (const auto& field : fields) {
     if (field.flag.empty()) continue;
     CLI::Option* option = nullptr;
     if (std::holds_alternative<bool*>(field.value)) {
@@ -77,6 +73,12 @@ Settings::Settings(CLI::App& app, Command command) : app_(app), command_(command
                     ->allow_extra_args(false)
                     ->type_name("KEY=VALUE")
                     ->group("Config");
+  app.add_flag("--print-config", print_, "print the settings that would be used, and stop")->group("Config");
+}
+
+bool Settings::printed(const std::vector<Field>& fields) const {
+  if (print_) std::printf("%s\n", json_text(config_json(fields), 2).c_str());
+  return print_;
 }
 
 std::vector<std::string> Settings::option_names() const {
@@ -85,19 +87,22 @@ std::vector<std::string> Settings::option_names() const {
   return names;
 }
 
-void Settings::apply(Config& config) const {
-  const auto fields = fields_of(config, command_);
-  if (!config_file_.empty()) apply_file(fields, config_file_);
+std::set<std::string> Settings::apply(const std::vector<Field>& fields) const {
+  std::set<std::string> given;
+  if (!config_file_.empty()) given = apply_file(fields, config_file_);
   for (const auto& field : fields) {
     if (field.flag.empty()) continue;
     const std::string variable = environment_name(field.flag);
     const char* value = std::getenv(variable.c_str());
-    if (value != nullptr && *value != '\0') apply_text(fields, field.key, text_for(field, value), variable);
+    if (value == nullptr || *value == '\0') continue;
+    apply_text(fields, field.key, text_for(field, value), variable);
+    given.insert(field.key);
   }
-  apply_typed(fields);
+  apply_typed(fields, given);
+  return given;
 }
 
-void Settings::apply_typed(const std::vector<Field>& fields) const {
+void Settings::apply_typed(const std::vector<Field>& fields, std::set<std::string>& given) const {
   std::map<const CLI::Option*, std::size_t> seen;
   for (const CLI::Option* option : app_.parse_order()) {
     const std::size_t nth = seen[option]++;
@@ -106,11 +111,13 @@ void Settings::apply_typed(const std::vector<Field>& fields) const {
       const auto equals = text.find('=');
       if (equals == std::string::npos) throw UsageError("--set: takes key.path=value, not '" + text + "'");
       apply_text(fields, text.substr(0, equals), text.substr(equals + 1), "--set");
+      given.insert(text.substr(0, equals));
       continue;
     }
     const auto found = keys_.find(option);
     if (found == keys_.end()) continue;
     const Field& field = field_with_key(fields, found->second);
+    given.insert(field.key);
     if (std::holds_alternative<bool*>(field.value)) {
       apply_text(fields, field.key, text_for(field, option->results().at(nth)), field.flag);
     } else if (is_text_list(field)) {

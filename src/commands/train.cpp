@@ -8,7 +8,6 @@
 #include "ekd/commands/environment.h"
 #include "ekd/commands/settings.h"
 #include "ekd/commands/table.h"
-#include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"
@@ -22,7 +21,7 @@ namespace {
 struct TrainingOptions {
   std::unique_ptr<Settings> settings;
   std::string run_dir, progress = "auto";
-  bool resume = false, print_config = false, dry_run = false, json = false;
+  bool resume = false, dry_run = false, json = false;
 };
 
 const char* description(Command command) {
@@ -47,12 +46,12 @@ std::string default_run_dir(Command command, const Config& config) {
 
 Config read_settings(const TrainingOptions& options, Command command, std::string& run_dir) {
   Config config = default_config(command);
-  options.settings->apply(config);
+  options.settings->apply(fields_of(config, command));
   if (run_dir.empty()) run_dir = default_run_dir(command, config);
   if (!options.resume || run_state(run_dir) == RunState::kAbsent) return config;
   // The run's own settings take the place of the defaults.
   config = stored_settings(run_dir, command);
-  options.settings->apply(config);
+  options.settings->apply(fields_of(config, command));
   check_settings_agree(config, run_dir, command);
   return config;
 }
@@ -61,7 +60,8 @@ void print_result(const nlohmann::ordered_json& result, const std::string& run_d
   const auto& best = result.at("best");
   const std::string best_name = fmt::format("best, epoch {} (chosen on {})", best.at("epoch").get<int>() + 1,
                                             best.at("selected_on").get<std::string>());
-  const std::string text = metrics_table({{"last", result.at("last")}, {best_name, best}});
+  const std::string text =
+      metrics_table({{"last", metrics_from_json(result.at("last"))}, {best_name, metrics_from_json(best)}});
   std::printf("%s: %s on the test set\n%s", run_dir.c_str(), result.at("model").get<std::string>().c_str(),
               text.c_str());
 }
@@ -76,16 +76,14 @@ int run(const TrainingOptions& options, Command command, const GlobalOptions& gl
   std::string run_dir = options.run_dir;
   request.config = read_settings(options, command, run_dir);
   request.run_dir = run_dir;
-  if (options.print_config) {
-    std::printf("%s\n", json_text(config_json(fields_of(request.config, command)), 2).c_str());
-    return 0;
-  }
+  if (options.settings->printed(fields_of(request.config, command))) return 0;
   if (options.dry_run) {
     std::printf("%s\n", json_text(plan_training(request), 2).c_str());
     return 0;
   }
   install_signal_handlers();
-  const TrainingOutcome outcome = run_training(request);
+  const TrainingOutcome outcome = run_trainings({request}).front();
+  if (outcome.failure) outcome.failure->raise();
   if (outcome.stopped != 0) return stop_exit_code(outcome.stopped);
   if (options.json) {
     std::printf("%s\n", json_text(outcome.result).c_str());
@@ -100,9 +98,8 @@ int run(const TrainingOptions& options, Command command, const GlobalOptions& gl
 CommandRow add_training_command(CLI::App& root, Command command, GlobalOptions& global) {
   CLI::App* app = root.add_subcommand(command_name(command), description(command));
   auto options = std::make_shared<TrainingOptions>();
-  options->settings = std::make_unique<Settings>(*app, command);
-  app->add_flag("--print-config", options->print_config, "print the settings that would be used, and stop")
-      ->group("Config");
+  Config defaults = default_config(command);
+  options->settings = std::make_unique<Settings>(*app, fields_of(defaults, command));
   app->add_flag("--dry-run", options->dry_run, "check everything, print what would be trained, and stop")
       ->group("Config");
   app->add_option("--run-dir", options->run_dir, "the run's folder (default: a name under runs/ made of the settings)")

@@ -116,6 +116,11 @@ bool path_exists(const fs::path& path) {
   return exists;
 }
 
+std::string read_text(const fs::path& path) {
+  const auto bytes = read_file(path);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 void make_directories(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);

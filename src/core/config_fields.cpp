@@ -7,38 +7,16 @@
 namespace ekd {
 namespace {
 
-Accepted at_least(double min) { return {.min = min, .names = {}}; }
-Accepted above(double min) { return {.min = min, .above_min = true, .names = {}}; }
-Accepted between(double min, double max) { return {.min = min, .max = max, .names = {}}; }
-Accepted above_up_to(double min, double max) { return {.min = min, .max = max, .above_min = true, .names = {}}; }
-Accepted one_of(std::vector<std::string> names) { return {.names = std::move(names)}; }
-
-constexpr double kMaxCount = 1e9;  // images, steps, epochs: far above use, far below overflow
-
-std::vector<Field> data_fields(DataConfig& data) {
-  return {
-      {"data.dataset", &data.dataset, one_of({"cifar100", "synthetic"}), "--dataset", "where the images come from"},
-      {"data.dir", &data.dir, {}, "--data", "folder with CIFAR-100's train.bin and test.bin", OnResume::kFree},
-      {"data.train_limit", &data.train_limit, between(0, kMaxCount), "--train-limit",
-       "first N training records; 0: all"},
-      {"data.test_limit", &data.test_limit, between(0, kMaxCount), "--test-limit", "first N test records; 0: all"},
-      {"data.classes", &data.classes, between(0, kMaxCount), "--classes",
-       "only the first N classes, and an N-way network; 0: all"},
-      {"data.val_size", &data.val_size, between(0, kMaxCount), "--val-size",
-       "last N training records held out for validation"},
-  };
-}
-
 std::vector<Field> model_fields(ModelConfig& model, const Catalogue& catalogue) {
   return {
-      {"model.name", &model.name, one_of(catalogue.at("model.name")), "--model", "the network to train"},
+      {"model.name", &model.name, one_of(catalogue.names.at("model.name")), "--model", "the network to train"},
       {"model.init", &model.init, {}, "--init", "safetensors weights to start from"},
   };
 }
 
 std::vector<Field> augment_fields(AugmentConfig& augment, const Catalogue& catalogue) {
   return {
-      {"augment.name", &augment.name, one_of(catalogue.at("augment.name")), "--aug", "the augmentation"},
+      {"augment.name", &augment.name, one_of(catalogue.names.at("augment.name")), "--aug", "the augmentation"},
       {"augment.crop_padding", &augment.crop_padding, between(0, 16), "",
        "zeros around the image before the random crop, pixels; 0: no crop"},
       {"augment.flip", &augment.flip, between(0, 1), "", "probability of a horizontal flip"},
@@ -87,13 +65,20 @@ std::vector<Field> optim_fields(OptimConfig& optim) {
 }
 
 std::vector<Field> distill_fields(DistillConfig& distill, const Catalogue& catalogue) {
-  return {
+  std::vector<Field> fields{
       {"distill.teachers", &distill.teachers, {}, "--teacher", "[NAME=]RUN_OR_WEIGHTS; repeat for several teachers"},
-      {"distill.kd", &distill.kd, one_of(catalogue.at("distill.kd")), "--kd", "how several teachers combine"},
+      {"distill.loss", &distill.loss, one_of(catalogue.names.at("distill.loss")), "--loss",
+       "what holds the student against its teachers"},
+      {"distill.kd", &distill.kd, one_of(catalogue.names.at("distill.kd")), "--kd", "how several teachers combine"},
       {"distill.temperature", &distill.temperature, above(0), "--temperature", "of the softened probabilities"},
       {"distill.kd_weight", &distill.kd_weight, at_least(0), "--kd-weight", "weight of the distillation term"},
       {"distill.ce_weight", &distill.ce_weight, at_least(0), "--ce-weight", "weight of the cross-entropy"},
   };
+  for (const auto& setting : catalogue.loss_settings) {
+    double& value = distill.loss_settings.try_emplace(setting.name, setting.value).first->second;
+    fields.push_back({"distill." + setting.name, &value, setting.accepted, "", setting.help});
+  }
+  return fields;
 }
 
 std::vector<Field> eval_fields(EvalConfig& eval) {
@@ -150,6 +135,20 @@ std::string range_text(const std::string& noun, const Accepted& accepted) {
 
 }  // namespace
 
+std::vector<Field> data_fields(DataConfig& data) {
+  return {
+      {"data.dataset", &data.dataset, one_of({"cifar100", "synthetic"}), "--dataset", "where the images come from"},
+      {"data.dir", &data.dir, {}, "--data", "folder with CIFAR-100's train.bin and test.bin", OnResume::kFree},
+      {"data.train_limit", &data.train_limit, between(0, kMaxCount), "--train-limit",
+       "first N training records; 0: all"},
+      {"data.test_limit", &data.test_limit, between(0, kMaxCount), "--test-limit", "first N test records; 0: all"},
+      {"data.classes", &data.classes, between(0, kMaxCount), "--classes",
+       "only the first N classes, and an N-way network; 0: all"},
+      {"data.val_size", &data.val_size, between(0, kMaxCount), "--val-size",
+       "last N training records held out for validation"},
+  };
+}
+
 std::vector<Field> config_fields(Config& config, Command command, const Catalogue& catalogue) {
   std::vector<Field> all;
   const auto append = [&](std::vector<Field> fields) {
@@ -171,6 +170,7 @@ std::string accepted_text(const Field& field) {
     std::string operator()(bool*) const { return "true or false"; }
     std::string operator()(std::int64_t*) const { return range_text("a whole number", accepted); }
     std::string operator()(double*) const { return range_text("a number", accepted); }
+    std::string operator()(std::optional<double>*) const { return range_text("a number", accepted) + ", or null"; }
     std::string operator()(std::string*) const {
       return accepted.names.empty() ? "a text" : "one of " + join(accepted.names);
     }

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <optional>
 
-#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
@@ -38,10 +37,16 @@ struct FromJson {
     *value = json.get<double>();
     return true;
   }
+  bool operator()(std::optional<double>* value) const {
+    if (!json.is_null()) return FromJson{json, accepted}(&value->emplace());
+    value->reset();
+    return true;
+  }
   bool operator()(std::string* value) const {
     if (!json.is_string()) return false;
     const auto& text = json.get_ref<const std::string&>();
-    if (!accepted.names.empty() && std::ranges::find(accepted.names, text) == accepted.names.end()) return false;
+    const bool free = accepted.names.empty() || (accepted.or_empty && text.empty());
+    if (!free && std::ranges::find(accepted.names, text) == accepted.names.end()) return false;
     *value = text;
     return true;
   }
@@ -53,6 +58,16 @@ struct FromJson {
       if (!FromJson{json[i], accepted}(&list[i])) return false;
     *value = std::move(list);
     return true;
+  }
+};
+
+struct ToJson {
+  template <class Value>
+  nlohmann::json operator()(const Value* value) const {
+    return *value;
+  }
+  nlohmann::json operator()(const std::optional<double>* value) const {
+    return *value ? nlohmann::json(**value) : nlohmann::json();
   }
 };
 
@@ -75,6 +90,9 @@ struct JsonFromText {
   }
   std::optional<nlohmann::json> operator()(const std::int64_t*) const { return number_from<std::int64_t>(text); }
   std::optional<nlohmann::json> operator()(const double*) const { return number_from<double>(text); }
+  std::optional<nlohmann::json> operator()(const std::optional<double>*) const {
+    return text == "null" ? nlohmann::json() : number_from<double>(text);
+  }
   std::optional<nlohmann::json> operator()(const std::string*) const { return text; }
   template <class Element>
   std::optional<nlohmann::json> operator()(const std::vector<Element>*) const {
@@ -132,8 +150,10 @@ const Field& find_field(const std::vector<Field>& fields, const std::string& key
 
 }  // namespace
 
-nlohmann::json field_json(const Field& field) {
-  return std::visit([](const auto* value) { return nlohmann::json(*value); }, field.value);
+nlohmann::json field_json(const Field& field) { return std::visit(ToJson{}, field.value); }
+
+void set_field(const Field& field, const nlohmann::json& value) {
+  if (!std::visit(FromJson{value, field.accepted}, field.value)) reject(field, value.dump(), field.key);
 }
 
 nlohmann::ordered_json config_json(const std::vector<Field>& fields) {
@@ -143,6 +163,11 @@ nlohmann::ordered_json config_json(const std::vector<Field>& fields) {
     json[field.key.substr(0, dot)][field.key.substr(dot + 1)] = field_json(field);
   }
   return json;
+}
+
+nlohmann::json layer_of(const std::string& key, const nlohmann::json& value) {
+  const auto dot = key.find('.');
+  return {{key.substr(0, dot), {{key.substr(dot + 1), value}}}};
 }
 
 void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, const std::string& source) {
@@ -159,17 +184,13 @@ void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, c
   }
 }
 
-void apply_file(const std::vector<Field>& fields, const std::string& path) {
-  nlohmann::json layer;
-  try {
-    const auto bytes = read_file(path);
-    layer = parse_strict_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  } catch (const IoError& error) {
-    throw UsageError(error.what());
-  } catch (const JsonError& error) {
-    throw UsageError(path + ": no valid JSON: " + error.what());
-  }
+std::set<std::string> apply_file(const std::vector<Field>& fields, const std::string& path) {
+  const nlohmann::json layer = read_users_json(path);
   apply_json(fields, layer, path);
+  std::set<std::string> keys;
+  for (const auto& [section, values] : layer.items())
+    for (const auto& item : values.items()) keys.insert(section + "." + item.key());
+  return keys;
 }
 
 void apply_text(const std::vector<Field>& fields, const std::string& key, const std::string& text,

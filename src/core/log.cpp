@@ -53,7 +53,7 @@ class FilesSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
     const std::lock_guard lock(g_files_mutex);
     for (LogFile* file : g_files)
       if (!t_scoped || file == t_file) file->append({text.data(), text.size()});
-    // Of a line for all the next one in the file's own scope tells.
+    // A file that cannot be written stops its own run, not the one that logs a line for all: so only within its scope.
     if (t_scoped && t_file != nullptr && !t_file->error().empty()) throw spdlog::spdlog_ex(t_file->error());
   }
   void flush_() override {}

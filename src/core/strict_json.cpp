@@ -3,6 +3,9 @@
 #include <set>
 #include <vector>
 
+#include "ekd/core/atomic_file.h"
+#include "ekd/core/error.h"
+
 namespace ekd {
 namespace {
 
@@ -67,6 +70,24 @@ nlohmann::json parse_strict_json(std::string_view text) {
     return result;
   } catch (const nlohmann::json::exception& error) {
     throw JsonError(without_tag(error.what()));
+  }
+}
+
+nlohmann::json read_users_json(const std::filesystem::path& path) {
+  try {
+    return parse_strict_json(read_text(path));
+  } catch (const IoError& error) {
+    throw UsageError(error.what());
+  } catch (const JsonError& error) {
+    throw UsageError(path.string() + ": no valid JSON: " + error.what());
+  }
+}
+
+nlohmann::json read_own_json(const std::filesystem::path& path) {
+  try {
+    return parse_strict_json(read_text(path));
+  } catch (const JsonError& error) {
+    throw WeightsError(path.string() + ": is damaged: " + error.what());
   }
 }
 

@@ -29,12 +29,12 @@ void BatchStream::begin_epoch(std::int64_t epoch) {
   augmentation_->begin_epoch(epoch);
 }
 
-Batch BatchStream::batch(std::int64_t step, const std::set<std::size_t>& teachers) const {
+Batch BatchStream::batch(std::int64_t step, const TeacherQuestions& questions) const {
   TORCH_CHECK(order_.defined() && step >= 0 && step < steps_per_epoch(), "no such step in the epoch");
   const std::int64_t begin = step * batch_size_;
   const std::int64_t count = std::min(batch_size_, size_ - begin);
   Batch batch = augmentation_->batch(order_.narrow(0, begin, count), step);
-  batch.teacher_logits = teachers_->logits(batch.images.narrow(0, 0, count), teachers);
+  batch.teachers = teachers_->answers(batch.images.narrow(0, 0, count), questions);
   return batch;
 }
 

@@ -3,12 +3,15 @@
 #include <spdlog/spdlog.h>
 
 #include "ekd/core/error.h"
+#include "ekd/core/sha256.h"
 #include "ekd/core/tensor_file.h"
+#include "ekd/core/text.h"
 
 namespace ekd {
 namespace {
 
 constexpr const char* kModel = "model.";
+constexpr const char* kObjective = "objective.";
 constexpr const char* kMomentum = "optim.";
 constexpr const char* kBest = "best.";
 constexpr const char* kSums = "progress.sums";
@@ -17,11 +20,86 @@ void append(std::vector<NamedTensor>& all, const char* prefix, const std::vector
   for (const auto& [name, tensor] : tensors) all.push_back({prefix + name, tensor});
 }
 
+std::vector<NamedTensor> clones_of(const std::vector<NamedTensor>& tensors) {
+  std::vector<NamedTensor> clones;
+  for (const auto& [name, tensor] : tensors) clones.push_back({name, tensor.detach().clone()});
+  return clones;
+}
+
+// Checkpoints from before settings were stored by name hold a digest of these, as far as the command has them. Keys
+// that were added later are not among them.
+constexpr const char* kDigestedKeys[] = {"data.dataset",
+                                         "data.train_limit",
+                                         "data.test_limit",
+                                         "data.classes",
+                                         "data.val_size",
+                                         "model.name",
+                                         "model.init",
+                                         "augment.name",
+                                         "augment.crop_padding",
+                                         "augment.flip",
+                                         "augment.rotation",
+                                         "augment.mixup_alpha",
+                                         "augment.cutmix_alpha",
+                                         "augment.cutmix_mode",
+                                         "augment.cutout_size",
+                                         "augment.augmix_width",
+                                         "augment.augmix_depth",
+                                         "augment.augmix_severity",
+                                         "augment.augmix_alpha",
+                                         "augment.augmix_js_weight",
+                                         "optim.batch_size",
+                                         "optim.lr",
+                                         "optim.schedule",
+                                         "optim.milestones",
+                                         "optim.gamma",
+                                         "optim.momentum",
+                                         "optim.weight_decay",
+                                         "optim.nesterov",
+                                         "optim.warmup_epochs",
+                                         "optim.onecycle_rise",
+                                         "optim.onecycle_start",
+                                         "optim.onecycle_final",
+                                         "distill.teachers",
+                                         "distill.kd",
+                                         "distill.temperature",
+                                         "distill.kd_weight",
+                                         "distill.ce_weight",
+                                         "eval.every",
+                                         "run.seed"};
+
+std::string settings_digest(const nlohmann::json& settings) {
+  Sha256 hash;
+  for (const std::string key : kDigestedKeys)
+    if (settings.contains(key)) hash.update(key + "=" + settings[key].dump() + "\n");
+  return hash.hex();
+}
+
+// What a checkpoint says about settings; where it holds their digest and that agrees, they are today's.
+nlohmann::json stored_by_name(const RunIdentity& now, const nlohmann::json& stored, const std::string& path) {
+  if (stored.contains("settings")) return stored["settings"];
+  if (stored.at("config_sha256") != settings_digest(now.settings))
+    throw UsageError(path + ": was written under other settings than this run's config.json");
+  nlohmann::json settings = nlohmann::json::object();
+  for (const std::string key : kDigestedKeys)
+    if (now.settings.contains(key)) settings[key] = now.settings[key];
+  return settings;
+}
+
+void check_settings(const RunIdentity& now, const nlohmann::json& stored, const std::string& path) {
+  const nlohmann::json before = stored_by_name(now, stored, path);
+  std::vector<std::string> changed;
+  for (const auto& [key, value] : now.settings.items()) {
+    const nlohmann::json& old = before.contains(key) ? before[key] : now.defaults.at(key);
+    if (old != value) changed.push_back(key + " (" + value.dump() + ", was " + old.dump() + ")");
+  }
+  if (!changed.empty())
+    throw UsageError(path + ": was written under other settings than this run's config.json: " + join(changed));
+}
+
 // Throws where the checkpoint is another run's.
 void check_identity(const RunIdentity& now, const nlohmann::json& stored, const std::string& path) {
-  if (stored.at("config_sha256") != now.config_sha256) {
-    throw UsageError(path + ": was written under other settings than this run's config.json");
-  }
+  check_settings(now, stored, path);
   if (stored.at("dataset_sha256") != now.dataset_sha256) {
     throw UsageError(path + ": the data is not what this run began with (its sha256 differs)");
   }
@@ -46,8 +124,8 @@ void check_position(Position at, Position end, const std::string& path) {
 // Every tensor belongs to one of the known groups.
 void check_names(const TensorFile& file) {
   for (const auto& tensor : file.tensors) {
-    const bool known = tensor.name.starts_with(kModel) || tensor.name.starts_with(kMomentum) ||
-                       tensor.name.starts_with(kBest) || tensor.name == kSums;
+    const bool known = tensor.name.starts_with(kModel) || tensor.name.starts_with(kObjective) ||
+                       tensor.name.starts_with(kMomentum) || tensor.name.starts_with(kBest) || tensor.name == kSums;
     if (!known) throw WeightsError(file.path + ": unexpected tensor '" + tensor.name + "'");
   }
 }
@@ -57,13 +135,14 @@ void check_names(const TensorFile& file) {
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
   std::vector<NamedTensor> tensors;
   append(tensors, kModel, checkpoint.model);
+  append(tensors, kObjective, checkpoint.objective);
   append(tensors, kMomentum, checkpoint.momentum);
   append(tensors, kBest, checkpoint.best.weights);
   tensors.push_back({kSums, checkpoint.sums});
   const nlohmann::json own = {{"kind", "checkpoint"},
                               {"epoch", checkpoint.position.epoch},
                               {"step", checkpoint.position.step},
-                              {"config_sha256", checkpoint.identity.config_sha256},
+                              {"settings", checkpoint.identity.settings},
                               {"dataset_sha256", checkpoint.identity.dataset_sha256},
                               {"teacher_sha256", checkpoint.identity.teacher_sha256},
                               {"compute", checkpoint.identity.compute},
@@ -102,17 +181,14 @@ void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint, 
   }
   checkpoint.best.weights.clear();
   if (checkpoint.best.epoch >= 0) {
-    for (const auto& [name, tensor] : checkpoint.model)
-      checkpoint.best.weights.push_back({name, tensor.detach().clone()});
+    checkpoint.best.weights = clones_of(checkpoint.model);
     copy_into(checkpoint.best.weights, file, kBest);
   }
-  // Both groups are checked before either is written: copy_into checks all of its own first, so check momentum on
-  // copies.
-  std::vector<NamedTensor> momentum_copy;
-  for (const auto& [name, tensor] : checkpoint.momentum) momentum_copy.push_back({name, tensor.clone()});
-  copy_into(momentum_copy, file, kMomentum);
-  copy_into(checkpoint.model, file, kModel);
-  copy_into(checkpoint.momentum, file, kMomentum);
+  // All groups are checked, on copies, before one is written: copy_into checks no other than its own.
+  const std::pair<const char*, const std::vector<NamedTensor>&> groups[] = {
+      {kMomentum, checkpoint.momentum}, {kObjective, checkpoint.objective}, {kModel, checkpoint.model}};
+  for (const auto& [prefix, live] : groups) copy_into(clones_of(live), file, prefix);
+  for (const auto& [prefix, live] : groups) copy_into(live, file, prefix);
 }
 
 }  // namespace ekd

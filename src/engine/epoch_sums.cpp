@@ -28,6 +28,7 @@ void EpochSums::begin_step(std::int64_t step, std::int64_t batch_size) {
 }
 
 void EpochSums::add(const LossTerms& losses, const at::Tensor& total, std::int64_t batch_size) {
+  check_weights(losses);
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> values{total.detach()};
   for (const auto& term : losses.terms) values.push_back(term.value.detach());
@@ -43,6 +44,16 @@ void EpochSums::add(const LossTerms& losses, const at::Tensor& total, std::int64
   sums_ += now * static_cast<double>(batch_size);
   const at::Tensor newly_bad = at::logical_and(first_bad_ < 0, at::isfinite(now).logical_not());
   first_bad_.copy_(at::where(newly_bad, step_, first_bad_));  // masked_fill_ would read the step back
+}
+
+void EpochSums::check_weights(const LossTerms& losses) {
+  if (weights_.empty())
+    for (const auto& term : losses.terms) weights_.push_back(term.weight);
+  TORCH_CHECK(weights_.size() == losses.terms.size(), "the terms of an objective do not change");
+  for (std::size_t i = 0; i < losses.terms.size(); ++i)
+    TORCH_CHECK(weights_[i] == losses.terms[i].weight, "the weight of the loss term '", losses.terms[i].name,
+                "' changed from ", weights_[i], " to ", losses.terms[i].weight,
+                ": a CUDA graph would keep the first; a weight that changes is the term's ramp, a tensor");
 }
 
 EpochSums::NonFinite EpochSums::first_non_finite() const {

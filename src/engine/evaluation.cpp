@@ -13,7 +13,7 @@
 #include "ekd/core/error.h"
 #include "ekd/data/load.h"
 #include "ekd/engine/evaluation_data.h"
-#include "ekd/engine/memory_guard.h"
+#include "ekd/engine/failure.h"
 #include "ekd/engine/model_file.h"
 #include "ekd/engine/predict.h"
 #include "ekd/engine/predictions_file.h"
@@ -46,7 +46,7 @@ class Networks {
       if (!member.predictions && !sources_.back().run.empty()) runs.push_back(sources_.back().run.string());
     }
     const bool any = std::ranges::any_of(request.members, [](const auto& member) { return !member.predictions; });
-    if (any) data_ = load_dataset(evaluation_data(request.data, runs));
+    if (any) data_ = load_dataset(evaluation_data(request.data, request.given, runs));
   }
 
   at::Device device() const { return device_; }
@@ -155,42 +155,61 @@ void check_fit(const EvaluationRequest& request, const Networks& networks) {
 
 // The members' logits, or for an ensemble the log of its mean probability.
 void save(const EvaluationRequest& request, const std::vector<Predictions>& members, const at::Tensor& log_probs) {
-  nlohmann::json about = {{"split", request.split}, {"members", nlohmann::json::array()}};
-  for (const auto& member : request.members)
-    about["members"].push_back({{"path", member.path}, {"weight", member.weight}});
+  const nlohmann::json about = {{"split", request.split}, {"members", to_json(request.members)}};
   const at::Tensor logits = members.size() == 1 ? members.front().logits : log_probs;
   save_predictions(request.save_predictions, {logits, members.front().labels}, about);
 }
 
-nlohmann::ordered_json evaluate(const EvaluationRequest& request, const Networks& networks) {
+EvaluationResult evaluate(const EvaluationRequest& request, const Networks& networks) {
   check_fit(request, networks);
   const auto start = std::chrono::steady_clock::now();
   const auto members = answers(request, networks, request.split);
   const at::Tensor unscaled = combine(request, members);
   if (!request.save_predictions.empty()) save(request, members, unscaled);
 
-  nlohmann::json temperature = nullptr;
-  at::Tensor log_probs = unscaled;
-  if (request.temperature) {
-    log_probs = log_probabilities(unscaled, *request.temperature);
-    temperature = {{"value", *request.temperature}, {"nll", nullptr}};
-  } else if (request.fit_temperature) {
+  EvaluationResult result{{}, request.temperature, std::nullopt, request.members};
+  if (request.fit_temperature) {
     const TemperatureFit fitted = fit(request, networks, unscaled.size(1));
-    log_probs = log_probabilities(unscaled, fitted.temperature);
-    temperature = {{"value", fitted.temperature}, {"nll", fitted.nll}};
+    result.temperature = fitted.temperature;
+    result.fitted_nll = fitted.nll;
   }
-  nlohmann::ordered_json result = to_json(compute_metrics(log_probs, members.front().labels, request.bins));
+  const at::Tensor log_probs = result.temperature ? log_probabilities(unscaled, *result.temperature) : unscaled;
+  result.metrics = compute_metrics(log_probs, members.front().labels, {request.bins.begin(), request.bins.end()});
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   spdlog::debug("predictions and metrics of {} images: {:.2f} images/s", unscaled.size(0),
                 static_cast<double>(unscaled.size(0)) / seconds);
-  result["temperature"] = temperature;
-  result["members"] = nlohmann::json::array();
-  for (const auto& member : request.members)
-    result["members"].push_back({{"path", member.path}, {"weight", member.weight}});
   return result;
 }
 
 }  // namespace
+
+std::vector<Field> evaluation_fields(EvaluationRequest& request, const Catalogue& catalogue) {
+  std::vector<Field> fields = data_fields(request.data);
+  fields.insert(
+      fields.end(),
+      {{"model.name", &request.model, one_of_or_empty(catalogue.names.at("model.name")), "--model",
+        "the network, for weights that do not say it"},
+       {"evaluate.split", &request.split, one_of({"train", "val", "test"}), "--split", "the images to evaluate on"},
+       {"evaluate.bins", &request.bins, between(1, 100'000), "--bins", "numbers of bins to report"},
+       {"evaluate.temperature", &request.temperature, above(0), "--temperature", "divide logits by this"},
+       {"evaluate.fit_temperature",
+        &request.fit_temperature,
+        {},
+        "--fit-temperature",
+        "fit the temperature on the validation split, or on --fit-on"},
+       {"evaluate.fit_on", &request.fit_on, {}, "--fit-on", "predictions to fit the temperature on"},
+       {"evaluate.save_predictions",
+        &request.save_predictions,
+        {},
+        "--save-predictions",
+        "write logits and labels to this file"},
+       {"eval.batch_size", &request.batch_size, between(1, kMaxCount), "--batch-size", "images per step"},
+       {"run.device", &request.device, {}, "--device", "auto, cpu, cuda or cuda:N"},
+       {"run.precision", &request.precision, one_of({"auto", "fp32", "bf16"}), "--precision",
+        "auto: bf16 where the hardware has it"},
+       {"run.threads", &request.threads, between(0, 1024), "--threads", "CPU threads; 0: one per core"}});
+  return fields;
+}
 
 EvaluationMember parse_member(const std::string& text, bool predictions) {
   EvaluationMember member{text, 1, predictions};
@@ -204,7 +223,24 @@ EvaluationMember parse_member(const std::string& text, bool predictions) {
   return {text.substr(0, at), weight, predictions};
 }
 
-nlohmann::ordered_json run_evaluation(const EvaluationRequest& request) {
+nlohmann::ordered_json to_json(const std::vector<EvaluationMember>& members) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const auto& member : members) list.push_back({{"path", member.path}, {"weight", member.weight}});
+  return list;
+}
+
+nlohmann::ordered_json to_json(const EvaluationResult& result) {
+  nlohmann::ordered_json json = to_json(result.metrics);
+  json["temperature"] = nullptr;
+  if (result.temperature) {
+    json["temperature"] = {{"value", *result.temperature}, {"nll", nullptr}};
+    if (result.fitted_nll) json["temperature"]["nll"] = *result.fitted_nll;
+  }
+  json["members"] = to_json(result.members);
+  return json;
+}
+
+EvaluationResult run_evaluation(const EvaluationRequest& request) {
   check_request(request);
   at::Device device = at::kCPU;
   try {

@@ -6,47 +6,28 @@
 
 #include <cmath>
 
-#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/engine/predictions_file.h"
+#include "ekd/run/run_dir.h"
 
 namespace ekd {
 
-std::optional<double> metric_of(const nlohmann::json& metrics, const std::string& column) {
-  const nlohmann::json* object = &metrics;
-  std::string key = column;
-  const auto digits = column.find_first_of("0123456789");
-  if (metrics.contains("calibration") && digits != std::string::npos && column != "top5") {
-    const auto& calibration = metrics["calibration"];
-    key = column.substr(0, digits);
-    if (!calibration.contains(column.substr(digits))) return std::nullopt;
-    object = &calibration[column.substr(digits)];
-  }
-  if (!object->contains(key) || !(*object)[key].is_number()) return std::nullopt;
-  return (*object)[key].get<double>();
-}
-
 FinishedRun read_finished_run(const std::filesystem::path& folder) {
-  const auto path = folder / "result.json";
-  try {
-    const auto bytes = read_file(path);
-    const auto result = parse_strict_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-    if (!result.is_object() || !result.contains("last") || !result["last"].is_object())
-      throw JsonError("there is no \"last\"");
-    const bool seeded = result.contains("seed") && result["seed"].is_number_integer();
-    return {folder, seeded ? result["seed"].get<std::int64_t>() : 0, result["last"]};
-  } catch (const JsonError& error) {
-    throw WeightsError(path.string() + ": is damaged: " + error.what());
-  }
+  const auto path = RunFiles(folder).result();
+  const auto result = read_own_json(path);
+  if (!result.is_object() || !result.contains("last") || !result["last"].is_object())
+    throw WeightsError(path.string() + ": is damaged: there is no \"last\"");
+  const bool seeded = result.contains("seed") && result["seed"].is_number_integer();
+  return {folder, seeded ? result["seed"].get<std::int64_t>() : 0, metrics_from_json(result["last"])};
 }
 
 std::optional<Predictions> test_predictions(const FinishedRun& run) {
-  const auto path = run.folder / "predictions.safetensors";
+  const auto path = RunFiles(run.folder).predictions();
   if (!std::filesystem::exists(path)) return std::nullopt;
   Predictions predictions = load_predictions(path);
   const double hits = (predictions.logits.argmax(1) == predictions.labels).to(at::kDouble).mean().item<double>();
-  const auto accuracy = metric_of(run.metrics, "accuracy");
+  const auto accuracy = run.metrics.find({"accuracy"});
   if (accuracy && std::abs(hits - *accuracy) < 1e-3) return predictions;
   spdlog::warn("{}: is not of the result's weights (accuracy {:.4f}): no intervals", path.string(), hits);
   return std::nullopt;

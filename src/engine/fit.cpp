@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
-#include <set>
 #include <string>
 
 #include "ekd/core/signals.h"
@@ -14,27 +13,32 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 auto standing_at(Position here) {
-  return [here](const Learner* learner) { return !learner->finished() && learner->position() == here; };
+  return [here](const Learner* learner) {
+    return learner != nullptr && !learner->finished() && learner->position() == here;
+  };
 }
 
-std::set<std::size_t> teachers_of(const std::vector<Learner*>& learners) {
-  std::set<std::size_t> teachers;
+TeacherQuestions questions_of(const std::vector<Learner*>& learners) {
+  TeacherQuestions all;
   for (const Learner* learner : learners)
-    teachers.insert(learner->setup().objective.teachers.begin(), learner->setup().objective.teachers.end());
-  return teachers;
+    for (const auto& [teacher, features] : learner->setup().objective.questions())
+      all[teacher].insert(features.begin(), features.end());
+  return all;
 }
 
-// The learners that still train.
+// The learners, of which those that fail are forgotten.
 class Learners {
  public:
-  Learners(std::vector<Learner*> all, const LearnerGuard& guard) : all_(std::move(all)), guard_(guard) {}
+  Learners(const std::vector<Learner*>& all, const OnFailure& on_failure)
+      : all_(all), failures_(all.size()), on_failure_(on_failure) {}
 
-  // The one that is furthest behind; null when all have finished.
-  const Learner* last() const {
-    const Learner* last = nullptr;
+  // Null when all that have not failed have finished.
+  const Learner* furthest_behind() const {
+    const Learner* behind = nullptr;
     for (const Learner* learner : all_)
-      if (!learner->finished() && (last == nullptr || learner->position() < last->position())) last = learner;
-    return last;
+      if (learner != nullptr && !learner->finished() && (behind == nullptr || learner->position() < behind->position()))
+        behind = learner;
+    return behind;
   }
 
   std::vector<Learner*> at(Position here) const {
@@ -43,10 +47,16 @@ class Learners {
     return found;
   }
 
-  // Work of each one that `which` picks; who fails is left out from then on.
+  // Work of each one that `which` picks.
   template <class Which, class Work>
   void each(Which which, Work work) {
-    std::erase_if(all_, [&](Learner* learner) { return which(learner) && !guard_(*learner, [&] { work(*learner); }); });
+    for (std::size_t i = 0; i < all_.size(); ++i) {
+      if (!which(all_[i])) continue;
+      failures_[i] = failure_in([&] { work(*all_[i]); }, all_[i]->setup().work);
+      if (!failures_[i]) continue;
+      all_[i] = nullptr;
+      if (on_failure_) on_failure_(i, *failures_[i]);
+    }
   }
 
   std::int64_t epochs() const {
@@ -55,9 +65,12 @@ class Learners {
     return epochs;
   }
 
+  const std::vector<std::optional<Failure>>& failures() const { return failures_; }
+
  private:
-  std::vector<Learner*> all_;
-  const LearnerGuard& guard_;
+  std::vector<Learner*> all_;  // null where it has failed
+  std::vector<std::optional<Failure>> failures_;
+  const OnFailure& on_failure_;
 };
 
 // A device that works while the host goes on still is at the steps it was given; that time is theirs.
@@ -82,7 +95,7 @@ bool run_epoch(BatchStream& stream, Learners& learners, Position from, Progress&
     const Position here{from.epoch, step};
     const auto due = learners.at(here);
     if (due.empty()) continue;  // those that stood here have failed, the others are further on
-    const Batch batch = stream.batch(step, teachers_of(due));
+    const Batch batch = stream.batch(step, questions_of(due));
     std::vector<Learner*> trained;
     learners.each(standing_at(here), [&](Learner& learner) {
       learner.train_step(batch);
@@ -99,19 +112,14 @@ bool run_epoch(BatchStream& stream, Learners& learners, Position from, Progress&
 
 }  // namespace
 
-bool unguarded(Learner&, const std::function<void()>& work) {
-  work();
-  return true;
-}
-
-int fit(BatchStream& stream, std::vector<Learner*> all, ProgressStyle style, const LearnerGuard& guard) {
-  Learners learners(std::move(all), guard);
-  const Learner* behind = learners.last();
-  if (behind == nullptr) return 0;
+FitResult fit(BatchStream& stream, const std::vector<Learner*>& all, ProgressStyle style, const OnFailure& on_failure) {
+  Learners learners(all, on_failure);
+  const Learner* behind = learners.furthest_behind();
+  if (behind == nullptr) return {0, learners.failures()};
   const std::int64_t epochs = learners.epochs(), steps = stream.steps_per_epoch();
   Progress progress(style, epochs * steps, behind->position().epoch * steps + behind->position().step);
 
-  for (; behind != nullptr && stop_request() == 0; behind = learners.last()) {
+  for (; behind != nullptr && stop_request() == 0; behind = learners.furthest_behind()) {
     const Position from = behind->position();
     const bool whole = run_epoch(stream, learners, from, progress,
                                  "epoch " + std::to_string(from.epoch + 1) + "/" + std::to_string(epochs));
@@ -119,10 +127,12 @@ int fit(BatchStream& stream, std::vector<Learner*> all, ProgressStyle style, con
     learners.each(standing_at({from.epoch, steps}), [](Learner& learner) { learner.finish_epoch(); });
     if (whole) continue;
     learners.each(
-        [&](const Learner* learner) { return !learner->finished() && learner->position().epoch == from.epoch; },
+        [&](const Learner* learner) {
+          return learner != nullptr && !learner->finished() && learner->position().epoch == from.epoch;
+        },
         [](Learner& learner) { learner.save_checkpoint(); });
   }
-  return learners.last() == nullptr ? 0 : stop_request();
+  return {learners.furthest_behind() == nullptr ? 0 : stop_request(), learners.failures()};
 }
 
 }  // namespace ekd

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 #include <spdlog/spdlog.h>
 #include <nlohmann/json.hpp>
 
@@ -19,6 +20,7 @@ namespace ekd {
 namespace {
 
 constexpr int kEpochBins = 15;
+const MetricKey kEpochMetrics[] = {{"accuracy"}, {"nll"}, {"ece", kEpochBins}, {"oe", kEpochBins}};
 
 // Whether every element of every tensor is finite: one number is read back.
 bool all_finite(const std::vector<NamedTensor>& tensors) {
@@ -33,6 +35,11 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+std::vector<NamedTensor> all_of(std::vector<NamedTensor> tensors, const std::vector<NamedTensor>& more) {
+  tensors.insert(tensors.end(), more.begin(), more.end());
+  return tensors;
+}
+
 at::Device device_of(const Classifier& model) { return model.parameters().at(0).tensor.device(); }
 
 }  // namespace
@@ -41,10 +48,12 @@ Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_e
     : setup_(std::move(setup)),
       dir_(dir),
       steps_per_epoch_(steps_per_epoch),
-      sgd_(setup_.model->parameters(), setup_.optim,
+      sgd_(all_of(setup_.model->parameters(), setup_.objective.parameters()), setup_.optim,
            device_of(*setup_.model).is_cuda() ? RateIn::kTensor : RateIn::kHost),
       sums_(device_of(*setup_.model)),
       steps_(device_of(*setup_.model), setup_.graph, folder()) {
+  if (setup_.objective.needs().epoch)
+    epoch_ = at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(device_of(*setup_.model)));
   if (std::filesystem::exists(dir_.checkpoint())) resume();
   metric_log_.emplace(dir_.metrics(), position_.epoch);
 }
@@ -53,13 +62,9 @@ double Learner::rate_at(std::int64_t epoch, std::int64_t step) const {
   return learning_rate_at(setup_.optim, epoch * steps_per_epoch_ + step, steps_per_epoch_);
 }
 
-// Without the logits of teachers that others ask.
-Batch Learner::own_part(const Batch& batch) const {
-  Batch own = batch;
-  own.teacher_logits.assign(batch.teacher_logits.size(), at::Tensor());
-  for (const std::size_t teacher : setup_.objective.teachers)
-    own.teacher_logits.at(teacher) = batch.teacher_logits.at(teacher);
-  return own;
+double Learner::epochs_done() const {
+  return static_cast<double>(position_.epoch) +
+         static_cast<double>(position_.step) / static_cast<double>(steps_per_epoch_);
 }
 
 void Learner::train_step(const Batch& batch) {
@@ -67,8 +72,10 @@ void Learner::train_step(const Batch& batch) {
   const auto prepare = [&] {
     sgd_.set_rate(rate_at(position_.epoch, position_.step));
     sums_.begin_step(position_.step, batch.size());
+    if (epoch_.defined()) epoch_.fill_(epochs_done());
   };
-  steps_.run(own_part(batch), {batch.size(), batch.views}, {prepare, [this](const Batch& own) { compute_step(own); }});
+  steps_.run(batch.with_answers_to(setup_.objective.questions()), {batch.size(), batch.views},
+             {prepare, [this](const Batch& own) { compute_step(own); }});
   ++position_.step;
   if (batch.images.is_cpu()) check_finite();
 }
@@ -76,12 +83,14 @@ void Learner::train_step(const Batch& batch) {
 // May be recorded and replayed: no number of the host that changes between steps, nothing read back.
 void Learner::compute_step(const Batch& batch) {
   sgd_.drop_gradients();  // of a recording that failed
-  at::Tensor logits;
+  Outputs outputs;
   {
     const AutocastGuard autocast(batch.images.device(), setup_.predict.precision);
-    logits = setup_.model->forward(batch.images).logits;
+    outputs = setup_.model->forward(batch.images);
   }
-  const LossTerms losses = setup_.objective.terms(batch, logits.to(at::kFloat));
+  outputs.logits = outputs.logits.to(at::kFloat);
+  if (!setup_.objective.needs().features) outputs.features.clear();  // their memory is free in the backward pass
+  const LossTerms losses = setup_.objective.terms(batch, outputs, epoch_);
   const at::Tensor total = losses.total();
   total.backward();
   sgd_.step();
@@ -93,13 +102,28 @@ void Learner::add_seconds(double seconds) {
   total_seconds_ += seconds;
 }
 
+// "RUN: WHAT not finite WHEN epoch 3, …"
+NonFiniteError Learner::not_finite(const std::string& what, const std::string& when, Position at,
+                                   const std::string& advice) const {
+  return NonFiniteError(folder() + ": " + what + " not finite " + when + " epoch " + std::to_string(at.epoch) +
+                        ", learning rate " + fmt::format("{:g}", rate_at(at.epoch, at.step)) +
+                        "; the last good checkpoint is kept" + advice);
+}
+
+// Throws where a loss of the steps so far, or what they left, is not finite: nothing of it is saved then.
+void Learner::check_all(const std::string& when, Position at) {
+  steps_.join();
+  check_finite();
+  if (!all_finite(all_of(model_state(*setup_.model), setup_.objective.state())))
+    throw not_finite("weights are", when, at);
+}
+
 void Learner::check_finite() const {
   const auto bad = sums_.first_non_finite();
   if (bad.step < 0) return;
-  throw NonFiniteError(folder() + ": the loss term '" + bad.term + "' is not finite at step " +
-                       std::to_string(bad.step) + " of epoch " + std::to_string(position_.epoch) + ", learning rate " +
-                       fmt::format("{:g}", rate_at(position_.epoch, bad.step)) +
-                       "; the last good checkpoint is kept; try a lower --lr or --warmup-epochs");
+  const Position at{position_.epoch, bad.step};
+  throw not_finite("the loss term '" + bad.term + "' is", "at step " + std::to_string(bad.step) + " of", at,
+                   "; try a lower --lr or --warmup-epochs");
 }
 
 std::optional<Metrics> Learner::evaluate_epoch() {
@@ -107,10 +131,8 @@ std::optional<Metrics> Learner::evaluate_epoch() {
   if (!last && (position_.epoch + 1) % setup_.eval_every != 0) return std::nullopt;
   const Predictions predictions = predict(*setup_.model, setup_.watched.set, setup_.predict);
   if (!predictions.logits.isfinite().all().item<bool>()) {
-    throw NonFiniteError(folder() + ": the answers to the " + setup_.watched.name +
-                         " split are not finite after epoch " + std::to_string(position_.epoch) + ", learning rate " +
-                         fmt::format("{:g}", rate_at(position_.epoch, steps_per_epoch_ - 1)) +
-                         "; the last good checkpoint is kept");
+    throw not_finite("the answers to the " + setup_.watched.name + " split are", "after",
+                     {position_.epoch, steps_per_epoch_ - 1});
   }
   return compute_metrics(log_probabilities(predictions.logits), predictions.labels, {kEpochBins});
 }
@@ -127,13 +149,9 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
   }
   if (metrics) {
     const std::string split = setup_.watched.name + "_";
-    const CalibrationMetrics& calibration = metrics->calibration.at(kEpochBins);
-    line[split + "accuracy"] = metrics->accuracy;
-    line[split + "nll"] = metrics->nll;
-    line[split + "ece15"] = calibration.ece;
-    line[split + "oe15"] = calibration.oe;
-    text += fmt::format("  {} accuracy {:.2f} %, nll {:.3f}, ece {:.4f}", setup_.watched.name, 100 * metrics->accuracy,
-                        metrics->nll, calibration.ece);
+    for (const MetricKey& key : kEpochMetrics) line[split + column_name(key)] = metrics->values.at(key);
+    text += fmt::format("  {} accuracy {:.2f} %, nll {:.3f}, ece {:.4f}", setup_.watched.name,
+                        100 * metrics->at("accuracy"), metrics->at("nll"), metrics->at("ece", kEpochBins));
   }
   const double rate = epoch_seconds_ > 0 ? static_cast<double>(sums_.samples()) / epoch_seconds_ : 0;
   line["images_per_s"] = rate;
@@ -143,13 +161,7 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
 }
 
 void Learner::finish_epoch() {
-  steps_.join();
-  check_finite();
-  if (!all_finite(model_state(*setup_.model))) {
-    throw NonFiniteError(folder() + ": weights are not finite after epoch " + std::to_string(position_.epoch) +
-                         ", learning rate " + fmt::format("{:g}", rate_at(position_.epoch, steps_per_epoch_ - 1)) +
-                         "; the last good checkpoint is kept");
-  }
+  check_all("after", {position_.epoch, steps_per_epoch_ - 1});
   const auto start = std::chrono::steady_clock::now();
   const auto metrics = evaluate_epoch();
   const double evaluation_seconds = seconds_since(start);
@@ -159,8 +171,8 @@ void Learner::finish_epoch() {
   nlohmann::json about = {{"epoch", position_.epoch}};
   if (metrics) about["metrics"] = {{setup_.watched.name, to_json(*metrics)}};
   save_weights(dir_.last(), *setup_.model, about);
-  if (metrics && metrics->accuracy > best_.accuracy) {
-    best_ = {position_.epoch, metrics->accuracy, {}};
+  if (metrics && metrics->at("accuracy") > best_.accuracy) {
+    best_ = {position_.epoch, metrics->at("accuracy"), {}};
     for (const auto& [name, tensor] : model_state(*setup_.model))
       best_.weights.push_back({name, tensor.detach().clone()});
     about["selected_on"] = setup_.watched.name;
@@ -173,12 +185,7 @@ void Learner::finish_epoch() {
 }
 
 void Learner::save_checkpoint() {
-  steps_.join();
-  check_finite();
-  if (!all_finite(model_state(*setup_.model))) {
-    throw NonFiniteError(folder() + ": weights are not finite at step " + std::to_string(position_.step) +
-                         " of epoch " + std::to_string(position_.epoch) + "; the last good checkpoint is kept");
-  }
+  check_all("at step " + std::to_string(position_.step) + " of", position_);
   ekd::save_checkpoint(dir_.checkpoint(), checkpoint());
 }
 
@@ -192,6 +199,7 @@ Checkpoint Learner::checkpoint() const {
           .epoch_seconds = epoch_seconds_,
           .total_seconds = total_seconds_,
           .model = model_state(*setup_.model),
+          .objective = setup_.objective.state(),
           .momentum = sgd_.state()};
 }
 

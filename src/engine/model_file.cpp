@@ -126,7 +126,7 @@ ModelSource resolve_model_source(const std::string& text) {
     if (best) throw WeightsError(path + ": ':best' goes with a run, not with a file");
     return {text, path, {}};
   }
-  const fs::path file = fs::path(path) / (best ? "best.safetensors" : "last.safetensors");
+  const fs::path file = best ? RunFiles(path).best() : RunFiles(path).last();
   if (!path_exists(file))
     throw WeightsError(path + ": holds no " + file.filename().string() + ": not a run, or none with a finished epoch");
   if (run_state(path) != RunState::kFinished)

@@ -13,7 +13,7 @@
 #include "ekd/engine/plan.h"
 #include "ekd/engine/report_runs.h"
 #include "ekd/metrics/evaluate.h"
-#include "ekd/metrics/image_scores.h"
+#include "ekd/metrics/registry.h"
 #include "ekd/metrics/statistics.h"
 #include "ekd/run/run_dir.h"
 
@@ -24,19 +24,14 @@ namespace {
 struct ResampledRun {
   FinishedRun run;
   std::optional<Predictions> predictions;
-  std::map<std::string, std::vector<double>> rounds;  // empty without predictions
+  std::map<MetricKey, std::vector<double>> rounds;  // empty without predictions
 };
 
-std::map<std::string, std::vector<double>> resample_metrics(const Predictions& predictions) {
+std::map<MetricKey, std::vector<double>> resample_metrics(const Predictions& predictions) {
   const at::Tensor log_probs = log_probabilities(predictions.logits);
-  std::map<std::string, std::vector<double>> rounds;
+  auto rounds = resampled_calibration({top1(log_probs.exp(), predictions.labels)}, kReportedBins);
   for (const auto& [metric, scores] : image_scores(log_probs, predictions.labels))
-    rounds[metric] = resampled_means({scores}).front();
-  const std::vector<Top1> answers{top1(log_probs.exp(), predictions.labels)};
-  for (const auto& [bins, errors] : resampled_calibration(answers, {15, 100})) {
-    rounds["ece" + std::to_string(bins)] = errors.ece;
-    rounds["oe" + std::to_string(bins)] = errors.oe;
-  }
+    rounds[{metric}] = resampled_means({scores}).front();
   return rounds;
 }
 
@@ -59,13 +54,14 @@ class Rows {
   const std::map<std::int64_t, ResampledRun>& seeds_of(const std::string& name) { return runs_[name]; }
 
   std::optional<double> published(const std::string& name, const std::string& metric) const {
-    const auto& paper = published_.at(name);
-    return paper.is_object() ? metric_of(paper, metric) : std::nullopt;
+    const PublishedNumbers& paper = published_.at(name);
+    if (!paper || !paper->contains(metric)) return std::nullopt;
+    return paper->at(metric);
   }
 
  private:
   std::map<std::string, std::map<std::int64_t, ResampledRun>> runs_;
-  std::map<std::string, nlohmann::json> published_;
+  std::map<std::string, PublishedNumbers> published_;
 };
 
 using RunPair = std::pair<const ResampledRun*, const ResampledRun*>;
@@ -79,7 +75,7 @@ std::vector<RunPair> pairs_of(Rows& rows, const PlanOrdering& ordering) {
 }
 
 // S of ordering.h: none unless both runs of every pair were asked about the same images.
-std::optional<double> sampling_of(const std::vector<RunPair>& pairs, const std::string& metric) {
+std::optional<double> sampling_of(const std::vector<RunPair>& pairs, const MetricKey& metric) {
   std::vector<double> means;
   for (const auto& [better, than] : pairs) {
     if (!better->predictions || !than->predictions) return std::nullopt;
@@ -96,16 +92,17 @@ CheckedOrdering check(const PlanOrdering& claim, const std::vector<RunPair>& pai
   CheckedOrdering checked{claim.better, claim.than, claim.metric, pairs.size(), {}, {}, {}};
   const auto ours = rows.published(claim.better, claim.metric), theirs = rows.published(claim.than, claim.metric);
   if (ours && theirs) checked.published = *ours - *theirs;
+  const MetricKey& metric = find_metric_column(claim.metric)->key;
   std::vector<double> differences;
   for (const auto& [better, than] : pairs) {
-    const auto a = metric_of(better->run.metrics, claim.metric), b = metric_of(than->run.metrics, claim.metric);
+    const auto a = better->run.metrics.find(metric), b = than->run.metrics.find(metric);
     if (!a || !b) return checked;
     differences.push_back(*a - *b);
   }
   const Summary over_seeds = summarise(differences);
   checked.difference = over_seeds.mean;
   const double seeds = over_seeds.std.value_or(0);
-  const auto images = sampling_of(pairs, claim.metric);
+  const auto images = sampling_of(pairs, metric);
   if (images && std::isfinite(*images))  // an NLL of infinity has no spread
     checked.sigma = std::sqrt(*images * *images + seeds * seeds / static_cast<double>(pairs.size()));
   return checked;

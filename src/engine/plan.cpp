@@ -5,11 +5,11 @@
 #include <map>
 #include <set>
 
-#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
-#include "ekd/run/ordering_table.h"
+#include "ekd/engine/ordering_table.h"
+#include "ekd/engine/report_table.h"
 
 namespace ekd {
 namespace {
@@ -63,29 +63,17 @@ class PlanReader {
     return all;
   }
 
-  const json& paper(const json& row) const {
-    static const json kNone = nullptr;
-    if (!row.contains("paper") || row["paper"].is_null()) return kNone;
-    check_keys(row["paper"], "'paper'", {"accuracy", "ece100", "oe100"});
+  PublishedNumbers paper(const json& row) const {
+    if (!row.contains("paper") || row["paper"].is_null()) return std::nullopt;
+    check_keys(row["paper"], "'paper'", published_columns());
     for (const auto& number : row["paper"])
       if (!number.is_number()) reject("'paper' holds fractions");
-    return row["paper"];
+    return row["paper"].get<std::map<std::string, double>>();
   }
 
  private:
   std::string source_;
 };
-
-json read_json(const std::filesystem::path& path) {
-  try {
-    const auto bytes = read_file(path);
-    return parse_strict_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  } catch (const IoError& error) {
-    throw UsageError(error.what());
-  } catch (const JsonError& error) {
-    throw UsageError(path.string() + ": no valid JSON: " + error.what());
-  }
-}
 
 // Settings by command, each a list of layers.
 using Layers = std::map<std::string, std::vector<json>>;
@@ -143,7 +131,7 @@ void drop_rows(const PlanReader& reader, Draft& draft, const std::vector<std::st
 Draft read_draft(const std::filesystem::path& path, int depth) {
   const PlanReader reader(path.string());
   if (depth > kMaxExtends) reader.reject("'extends' goes in a circle");
-  const json file = read_json(path);
+  const json file = read_users_json(path);
   reader.check_keys(file, "a plan",
                     {"title", "extends", "seeds", "config", "runs", "evaluations", "orderings", "without"});
   Draft draft;

@@ -13,12 +13,12 @@ namespace ekd {
 namespace {
 
 // --set goes to every run that knows the key; it has to be known to one command at least.
-void apply_override(const std::vector<Field>& fields, const std::string& key, const std::string& text) {
+void apply_override(const std::vector<Field>& fields, const std::string& key, const nlohmann::json& value) {
   Config scratch;
-  const auto all = config_fields(scratch, Command::kDistill, catalogue());
-  apply_text(all, key, text, "--set");
+  const auto layer = layer_of(key, value);
+  apply_json(config_fields(scratch, Command::kDistill, catalogue()), layer, "--set");
   const bool known = std::ranges::any_of(fields, [&](const Field& field) { return field.key == key; });
-  if (known) apply_text(fields, key, text, "--set");
+  if (known) apply_json(fields, layer, "--set");
 }
 
 Config run_config(const PlanRequest& request, const PlanRun& run, std::int64_t seed) {
@@ -26,7 +26,7 @@ Config run_config(const PlanRequest& request, const PlanRun& run, std::int64_t s
   const auto fields = config_fields(config, run.command, catalogue());
   for (const auto& layer : run.layers)
     apply_json(fields, layer, request.plan.path.string() + ": run '" + run.name + "'");
-  for (const auto& [key, text] : request.overrides) apply_override(fields, key, text);
+  for (const auto& [key, value] : request.overrides) apply_override(fields, key, value);
   config.run.seed = seed;
   for (const auto& teacher : run.teachers)
     config.distill.teachers.push_back(teacher + "=" + plan_folder(request.out, teacher, seed).string());

@@ -3,7 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <exception>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -24,8 +24,8 @@ namespace {
 constexpr std::chrono::milliseconds kPoll{500};
 
 // The weighted ensemble of the members' saved predictions; `file` is their name in each run's folder.
-nlohmann::ordered_json evaluate_members(const PlanRequest& request, const PlanRow& row, const std::string& file,
-                                        const std::filesystem::path& save) {
+EvaluationResult evaluate_members(const PlanRequest& request, const PlanRow& row, const std::string& file,
+                                  const std::filesystem::path& save) {
   EvaluationRequest evaluation;
   evaluation.device = "cpu";
   evaluation.save_predictions = save.string();
@@ -42,14 +42,13 @@ void make_evaluation(const PlanRequest& request, const PlanRow& row) {
     return std::filesystem::exists(plan_folder(request.out, member.run, row.seed) / dir.val_predictions().filename());
   });
   if (validated) evaluate_members(request, row, dir.val_predictions().filename().string(), dir.val_predictions());
-  auto metrics = evaluate_members(request, row, dir.predictions().filename().string(), dir.predictions());
-  nlohmann::ordered_json result = {{"command", "evaluate"}, {"seed", row.seed}, {"members", metrics["members"]}};
-  metrics.erase("members");
-  metrics.erase("temperature");
-  result["last"] = metrics;
+  const auto [metrics, temperature, nll, members] =
+      evaluate_members(request, row, dir.predictions().filename().string(), dir.predictions());
+  const nlohmann::ordered_json result = {
+      {"command", "evaluate"}, {"seed", row.seed}, {"members", to_json(members)}, {"last", to_json(metrics)}};
   write_file_atomically(dir.result(), result.dump(2) + "\n");
-  spdlog::info("{}: accuracy {:.2f} %, ece {:.4f} (15 bins)", row.folder.string(),
-               100 * metrics["accuracy"].get<double>(), metrics["calibration"]["15"]["ece"].get<double>());
+  spdlog::info("{}: accuracy {:.2f} %, ece {:.4f} (15 bins)", row.folder.string(), 100 * metrics.at("accuracy"),
+               metrics.at("ece", 15));
 }
 
 // One pass over the rows after another until nothing is left that can be done.
@@ -133,47 +132,41 @@ class PlanLoop {
                           .command_line = request_.command_line});
     }
     if (group.size() > 1) spdlog::info("these {} are trained together, on one stream of batches", group.size());
-    const auto on_failure = [&](std::size_t run, const std::exception_ptr& error) {
-      settle(group[run], error, /*shared=*/group.size() > 1);
+    const auto on_failure = [&](std::size_t run, const Failure& failure) {
+      row_failed(group[run], failure, /*shared=*/group.size() > 1);
     };
-    for (const auto& outcome : run_group(requests, on_failure)) {
+    for (const auto& outcome : run_trainings(requests, on_failure)) {
       if (outcome.stopped != 0) outcome_.stopped = outcome.stopped;
       if (!outcome.result.empty()) ++outcome_.made;
     }
-    if (internal_error_ != nullptr) std::rethrow_exception(internal_error_);
+    if (internal_failure_) internal_failure_->raise();
   }
 
   void evaluate(std::size_t i) {
     try {
       make_evaluation(request_, rows_[i]);
       ++outcome_.made;
-    } catch (const Error&) {
-      settle(i, std::current_exception(), /*shared=*/false);
+    } catch (const Error& error) {
+      row_failed(i, {error.code(), error.what()}, /*shared=*/false);
     }
   }
 
-  // After a row's error. `shared`: it was trained together with others.
-  void settle(std::size_t i, const std::exception_ptr& error, bool shared) {
-    try {
-      std::rethrow_exception(error);
-    } catch (const LockedError&) {
-      // Another process was quicker; its row is running now.
-    } catch (const MemoryError& thrown) {
-      if (!shared) return fail(i, thrown);
-      spdlog::warn("{}: {}; it is trained alone later", rows_[i].folder.string(), thrown.what());
+  // `shared`: it was trained together with others.
+  void row_failed(std::size_t i, const Failure& failure, bool shared) {
+    if (failure.code == ExitCode::kLocked) return;  // another process was quicker; its row is running now
+    if (failure.code == ExitCode::kInternal) {
+      internal_failure_ = failure;
+      return;
+    }
+    if (failure.code == ExitCode::kMemory && shared) {
+      spdlog::warn("{}: {}; it is trained alone later", rows_[i].folder.string(), failure.message);
       alone_.insert(i);
-    } catch (const Error& thrown) {
-      fail(i, thrown);
-    } catch (...) {
-      internal_error_ = error;
+      return;
     }
-  }
-
-  void fail(std::size_t i, const Error& error) {
-    if (last_error_ != error.what()) spdlog::error("{}", error.what());  // one line for what ends all of a group
-    last_error_ = error.what();
+    if (last_error_ != failure.message) spdlog::error("{}", failure.message);  // one line for what ends all of a group
+    last_error_ = failure.message;
     failed_.insert(i);
-    if (outcome_.exit_code == 0) outcome_.exit_code = static_cast<int>(error.code());
+    if (outcome_.exit_code == 0) outcome_.exit_code = static_cast<int>(failure.code);
   }
 
   const PlanRequest& request_;
@@ -181,11 +174,22 @@ class PlanLoop {
   std::set<std::size_t> failed_;  // in this call, or left out because of such a row
   std::set<std::size_t> alone_;   // found no room beside others
   std::string last_error_;
-  std::exception_ptr internal_error_;  // ends the program, but not before the rest of its group is saved
+  std::optional<Failure> internal_failure_;  // ends the program, but not before the rest of its group is saved
   PlanOutcome outcome_;
 };
 
 }  // namespace
+
+std::vector<Field> plan_fields(PlanSettings& settings) {
+  return {{"plan.out", &settings.out, {}, "--out", "runs land in OUT/NAME-sSEED; empty: runs/ and the plan's name"},
+          {"plan.only", &settings.only, {}, "--only", "these rows and what they need; repeat or separate by commas"},
+          {"plan.seeds", &settings.seeds, between(0, 10'000), "--seeds",
+           "seeds 0 to N-1 instead of the plan's; 0: the plan's"},
+          {"plan.budget", &settings.budget, {}, "--budget", "stop after this time with everything saved: 90s, 25m, 2h"},
+          {"plan.share", &settings.share, {}, "--share", "I/N: the I-th of N shares of the rows, for job arrays"},
+          {"plan.group_size", &settings.group_size, between(1, 1000), "--group-size",
+           "most students trained together, on the same batches; 1: one after another"}};
+}
 
 std::vector<RowStatus> plan_status(const PlanRequest& request) {
   std::vector<RowStatus> statuses;

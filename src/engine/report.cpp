@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <set>
 
-#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
@@ -41,6 +40,29 @@ void flatten(const nlohmann::json& value, const std::string& key, std::map<std::
 
 }  // namespace
 
+std::vector<Field> report_fields(ReportRequest& request) {
+  return {
+      {"report.out", &request.out, {}, "--out", "folder of the plan's runs"},
+      {"report.compare", &request.compare, {}, "--compare", "instead of results the settings in which the runs differ"},
+      {"report.orderings",
+       &request.orderings,
+       {},
+       "--orderings",
+       "instead of results whether the orderings the plan claims hold"},
+      {"report.columns",
+       &request.columns,
+       {},
+       "--columns",
+       "columns by commas, each also as NAME_interval; csv and json: all unless given"},
+      {"report.paper",
+       &request.paper,
+       {},
+       "--no-paper",
+       "the plan's published numbers beside; turn it off where the setting is another"},
+      {"report.format", &request.format, one_of({"text", "markdown", "latex", "csv", "json"}), "--format",
+       "of what is printed"}};
+}
+
 std::vector<ReportRow> make_report(const ReportRequest& request) {
   std::vector<ReportRow> rows;
   std::vector<std::string> unfinished;
@@ -66,17 +88,11 @@ std::vector<ConfigRow> run_settings(const ReportRequest& request) {
   std::vector<ConfigRow> rows;
   for (const auto& [name, paper, folders] : folders_of(request)) {
     for (const auto& folder : folders) {
-      const auto path = folder / "config.json";
+      const auto path = RunFiles(folder).config();
       if (!std::filesystem::exists(path)) continue;
-      try {
-        const auto bytes = read_file(path);
-        const bool ambiguous = name.find('/') != std::string::npos;
-        rows.push_back({ambiguous ? folder.string() : folder.filename().string(), {}});
-        flatten(parse_strict_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}), "",
-                rows.back().settings);
-      } catch (const JsonError& error) {
-        throw WeightsError(path.string() + ": is damaged: " + error.what());
-      }
+      const bool ambiguous = name.find('/') != std::string::npos;
+      rows.push_back({ambiguous ? folder.string() : folder.filename().string(), {}});
+      flatten(read_own_json(path), "", rows.back().settings);
     }
   }
   if (rows.empty()) throw UsageError("nothing to compare: no config.json in what was given");

@@ -7,14 +7,14 @@
 
 #include "ekd/engine/predictions_file.h"
 #include "ekd/metrics/evaluate.h"
-#include "ekd/metrics/image_scores.h"
+#include "ekd/metrics/registry.h"
 #include "ekd/metrics/statistics.h"
 #include "ekd/metrics/temperature.h"
+#include "ekd/run/run_dir.h"
 
 namespace ekd {
 namespace {
 
-const std::vector<int> kBins{15, 100};
 constexpr double kPaperImages = 10'000;  // CIFAR-100's test set
 
 // The mean over seeds of what every seed knows.
@@ -42,7 +42,7 @@ std::vector<Predictions> test_predictions_of(const std::vector<FinishedRun>& run
 std::vector<Predictions> validation_predictions_of(const std::vector<FinishedRun>& runs) {
   std::vector<Predictions> all;
   for (const auto& run : runs) {
-    const auto path = run.folder / "predictions-val.safetensors";
+    const auto path = RunFiles(run.folder).val_predictions();
     if (!std::filesystem::exists(path)) return {};
     all.push_back(load_predictions(path));
   }
@@ -61,18 +61,19 @@ class RowMaker {
     for (const auto& run : runs) row_.seeds.push_back(run.seed);
   }
 
-  ReportRow make(const nlohmann::json& paper) {
-    for (const auto& column : report_columns()) {
+  ReportRow make(const PublishedNumbers& paper) {
+    for (const auto& column : report_columns()) row_.values[column.name] = {};
+    for (const auto& column : metric_columns(kReportedBins)) {
       std::vector<std::optional<double>> values;
-      for (const auto& run : runs_) values.push_back(metric_of(run.metrics, column.name));
-      row_.values[column.name] = over_seeds(values);
+      for (const auto& run : runs_) values.push_back(run.metrics.find(column.key));
+      row_.values[column.name()] = over_seeds(values);
     }
     const auto predictions = test_predictions_of(runs_);
     if (!predictions.empty()) {
       resample(predictions);
       scale(predictions);
     }
-    if (paper.is_object()) compare(paper);
+    if (paper) compare(*paper);
     return std::move(row_);
   }
 
@@ -91,13 +92,11 @@ class RowMaker {
     }
     images_ = static_cast<double>(members[0].size());
     add_means(means);
-    for (const auto& [bins, spread] : bootstrap_calibration(members, kBins)) {
-      set_interval("ece" + std::to_string(bins), spread.ece, spread.member_ece_std);
-      set_interval("oe" + std::to_string(bins), spread.oe, spread.member_oe_std);
-    }
-    for (const auto& [bins, floor] : calibration_floor(members, kBins)) {
+    for (const auto& [metric, spread] : bootstrap_calibration(members, kReportedBins))
+      set_interval(column_name(metric), spread.mean, spread.member_std);
+    for (const auto& [metric, floor] : calibration_floor(members, kReportedBins)) {
       const Summary summary = summarise(floor.members);
-      row_.values["ece" + std::to_string(bins) + "_floor"] = {summary.mean, summary.std, floor.low, floor.high};
+      row_.values[column_name(metric) + "_floor"] = {summary.mean, summary.std, floor.low, floor.high};
     }
   }
 
@@ -125,22 +124,20 @@ class RowMaker {
     std::map<std::string, std::vector<std::optional<double>>> values;
     for (std::size_t i = 0; i < held_out.size(); ++i) {
       const double temperature = fit_temperature(held_out[i].logits, held_out[i].labels).temperature;
-      const nlohmann::json scaled =
-          to_json(compute_metrics(log_probabilities(test[i].logits, temperature), test[i].labels, kBins));
+      const Metrics scaled =
+          compute_metrics(log_probabilities(test[i].logits, temperature), test[i].labels, kReportedBins);
       values["temperature"].emplace_back(temperature);
-      for (const std::string column : {"nll", "ece15", "oe15", "ece100", "oe100"})
-        values[column + "_scaled"].push_back(metric_of(scaled, column));
+      for (const auto& column : metric_columns(kReportedBins))
+        if (column.row->scaled) values[column.name() + "_scaled"].push_back(scaled.find(column.key));
     }
     for (const auto& [column, of_seeds] : values) row_.values[column] = over_seeds(of_seeds);
   }
 
-  void compare(const nlohmann::json& paper) {
+  void compare(const std::map<std::string, double>& paper) {
     row_.has_paper = true;
-    for (const std::string column : {"accuracy", "ece100", "oe100"}) {
-      const auto published = metric_of(paper, column);
+    for (const auto& [column, published] : paper) {
       const ReportValue& ours = row_.values[column];
-      if (!published || !ours.mean) continue;
-      row_.paper[column] = {*published, *ours.mean - *published, sigma(column, ours, *published)};
+      if (ours.mean) row_.paper[column] = {published, *ours.mean - published, sigma(column, ours, published)};
     }
   }
 
@@ -149,9 +146,10 @@ class RowMaker {
     const auto found = sampling_.find(column);
     Sampling sampling = found == sampling_.end() ? Sampling{} : found->second;
     if (column == "accuracy") {
-      const auto images = metric_of(runs_[0].metrics, "n");
-      if (found == sampling_.end() && !images) return std::nullopt;
-      if (found == sampling_.end()) sampling.ours = std::sqrt(*ours.mean * (1 - *ours.mean) / *images);
+      const std::int64_t images = runs_[0].metrics.n;
+      if (found == sampling_.end() && images == 0) return std::nullopt;
+      if (found == sampling_.end())
+        sampling.ours = std::sqrt(*ours.mean * (1 - *ours.mean) / static_cast<double>(images));
       sampling.single = std::sqrt(published * (1 - published) / kPaperImages);
     } else {
       if (found == sampling_.end()) return std::nullopt;
@@ -170,7 +168,7 @@ class RowMaker {
 
 }  // namespace
 
-ReportRow make_row(const std::string& name, const std::vector<FinishedRun>& runs, const nlohmann::json& paper) {
+ReportRow make_row(const std::string& name, const std::vector<FinishedRun>& runs, const PublishedNumbers& paper) {
   return RowMaker(name, runs).make(paper);
 }
 

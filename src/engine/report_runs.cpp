@@ -6,7 +6,6 @@
 #include <set>
 
 #include "ekd/core/error.h"
-#include "ekd/engine/plan.h"
 
 namespace ekd {
 namespace {
@@ -63,7 +62,7 @@ std::vector<RowFolders> rows_of_runs(const std::vector<std::string>& runs) {
     if (!taken.insert(fs::canonical(path)).second) continue;
     const std::string row = path.parent_path() / without_seed(path.filename());
     auto found = std::ranges::find(rows, row, &RowFolders::name);
-    if (found == rows.end()) found = rows.insert(rows.end(), {row, nullptr, {}});
+    if (found == rows.end()) found = rows.insert(rows.end(), {row, std::nullopt, {}});
     found->folders.push_back(path);
   }
   const auto last_part = [](const RowFolders& row) { return fs::path(row.name).filename().string(); };
@@ -80,7 +79,7 @@ std::vector<RowFolders> rows_of_plan(const std::string& plan_file, const std::st
   const Plan plan = read_plan(plan_file);
   if (!fs::is_directory(out)) throw UsageError("--out " + out + ": there is no such folder");
   std::vector<RowFolders> rows;
-  const auto add = [&](const std::string& name, const nlohmann::json& paper) {
+  const auto add = [&](const std::string& name, const PublishedNumbers& paper) {
     std::set<std::int64_t> seeds = seeds_on_disk(out, name);
     seeds.insert(plan.seeds.begin(), plan.seeds.end());
     rows.push_back({name, paper, {}});

@@ -21,7 +21,7 @@ RowState state_of(const PlanRow& row) {
   if (run_is_held(row.folder)) return RowState::kRunning;
   if (run_state(row.folder) == RunState::kFinished)
     return wants_more_epochs(row) ? RowState::kPending : RowState::kDone;
-  const bool failed = read_run_record(row.folder / "run.json").value("status", "") == "failed";
+  const bool failed = read_run_record(RunFiles(row.folder).record()).value("status", "") == "failed";
   return failed ? RowState::kFailed : RowState::kPending;
 }
 
@@ -30,7 +30,7 @@ RowStatus status_of(const PlanRow& row) {
   if (row.run == nullptr) return status;
   status.epochs = row.config.optim.epochs;
   double seconds = 0;
-  for (const auto& line : read_metrics(row.folder / "metrics.jsonl")) {
+  for (const auto& line : read_metrics(RunFiles(row.folder).metrics())) {
     status.epoch = std::max(status.epoch, line["epoch"].get<std::int64_t>() + 1);
     seconds += line.value("seconds", 0.0);
   }

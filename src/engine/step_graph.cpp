@@ -3,7 +3,6 @@
 #include <map>
 
 #ifdef EKD_WITH_CUDA
-#include <ATen/ops/empty_like.h>
 #include <c10/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -16,28 +15,6 @@
 namespace ekd {
 
 #ifdef EKD_WITH_CUDA
-namespace {
-
-// Copies `from` to where its likes were copied before.
-void refill(at::Tensor& place, const at::Tensor& from) {
-  if (!from.defined()) return;
-  if (!place.defined()) place = at::empty_like(from);
-  TORCH_CHECK(place.sizes() == from.sizes(), "batches of one key have the same shapes, not ", place.sizes(), " and ",
-              from.sizes());
-  place.copy_(from);
-}
-
-void refill(Batch& place, const Batch& from) {
-  refill(place.images, from.images);
-  refill(place.targets, from.targets);
-  refill(place.labels, from.labels);
-  place.views = from.views;
-  place.teacher_logits.resize(from.teacher_logits.size());
-  for (std::size_t i = 0; i < from.teacher_logits.size(); ++i) refill(place.teacher_logits[i], from.teacher_logits[i]);
-}
-
-}  // namespace
-
 struct StepGraph::Cuda {
   Cuda(at::Device on, bool graph, const std::string& name)
       : device(on),
@@ -86,7 +63,7 @@ void StepGraph::run(const Batch& batch, const ReplayCache::Key& key, const Step&
     cuda_->order(callers, cuda_->stream);
     const c10::cuda::CUDAStreamGuard on_own_stream(cuda_->stream);
     Batch& own = cuda_->batches[key];
-    refill(own, batch);
+    copy_in_place(own, batch);
     cuda_->order(cuda_->stream, callers);
     step.prepare();
     return cuda_->cache.run(key, [&] { step.work(own); });

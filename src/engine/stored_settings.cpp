@@ -6,12 +6,13 @@
 #include "ekd/core/error.h"
 #include "ekd/core/text.h"
 #include "ekd/engine/training_run.h"
+#include "ekd/run/run_dir.h"
 
 namespace ekd {
 
 Config stored_settings(const std::filesystem::path& run, Command command) {
   Config stored = default_config(command);
-  apply_file(config_fields(stored, command, catalogue()), (run / "config.json").string());
+  apply_file(config_fields(stored, command, catalogue()), RunFiles(run).config().string());
   return stored;
 }
 

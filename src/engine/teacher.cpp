@@ -57,10 +57,14 @@ std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::i
   return teachers;
 }
 
-at::Tensor teacher_logits(const Teacher& teacher, const at::Tensor& images, Precision precision) {
+Outputs teacher_outputs(const Teacher& teacher, const at::Tensor& images, Precision precision,
+                        const std::set<std::string>& features) {
   const at::NoGradGuard no_grad;  // not inference mode: its tensors could not take part in the student's backward
   const AutocastGuard autocast(images.device(), precision);
-  return teacher.model->forward(images).logits.to(at::kFloat);
+  const Outputs all = teacher.model->forward(images);
+  Outputs asked{all.logits.to(at::kFloat), {}};
+  for (const auto& name : features) asked.features.push_back({name, all.feature(name)});
+  return asked;
 }
 
 }  // namespace ekd

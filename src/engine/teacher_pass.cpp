@@ -1,25 +1,28 @@
 #include "ekd/engine/teacher_pass.h"
 
+#include <utility>
+
 namespace ekd {
 
-std::vector<at::Tensor> TeacherPass::logits(const at::Tensor& images, const std::set<std::size_t>& asked) {
-  std::vector<at::Tensor> logits(teachers_.size());
-  if (asked.empty()) return logits;
-  ReplayCache::Key key{images.size(0)};
-  key.insert(key.end(), asked.begin(), asked.end());
-  std::vector<at::Tensor>& answers = answers_[key];
-  answers.resize(teachers_.size());
+std::vector<Outputs> TeacherPass::answers(const at::Tensor& images, const TeacherQuestions& questions) {
+  if (questions.empty()) return std::vector<Outputs>(teachers_.size());
+  const auto number = numbers_.try_emplace(questions, static_cast<std::int64_t>(numbers_.size())).first->second;
+  const ReplayCache::Key key{images.size(0), number};
+  Batch& answers = answers_[key];
+  answers.teachers.resize(teachers_.size());
   Batch batch;
   batch.images = images;
   graph_.run(batch, key,
              {[] {},
               [&](const Batch& own) {
-                for (const std::size_t i : asked) answers[i] = teacher_logits(teachers_.at(i), own.images, precision_);
+                for (const auto& [teacher, features] : questions)
+                  answers.teachers[teacher] = teacher_outputs(teachers_.at(teacher), own.images, precision_, features);
               }});
   graph_.join();
-  // The next replay overwrites its answers.
-  for (const std::size_t i : asked) logits[i] = images.is_cpu() ? std::move(answers[i]) : answers[i].clone();
-  return logits;
+  if (images.is_cpu()) return std::exchange(answers.teachers, {});
+  Batch copy;  // the next replay overwrites its answers
+  copy_in_place(copy, answers);
+  return copy.teachers;
 }
 
 }  // namespace ekd

@@ -5,121 +5,132 @@
 
 #include "ekd/augment/registry.h"
 #include "ekd/core/signals.h"
-#include "ekd/engine/fit.h"
-#include "ekd/engine/group_member.h"
+#include "ekd/engine/run_under_way.h"
 #include "ekd/engine/training_setup.h"
-#include "ekd/losses/kd.h"
+#include "ekd/losses/combination.h"
+#include "ekd/losses/distillation.h"
 #include "ekd/models/registry.h"
 
 namespace ekd {
 namespace {
 
-// Runs that train in one process, from their requests to their results.
-class Group {
+// Runs that train in one process, from their requests to their outcomes.
+class Trainings {
  public:
-  Group(const std::vector<TrainingRequest>& requests, const OnFailure& on_failure) {
+  Trainings(const std::vector<TrainingRequest>& requests, const OnFailure& on_failure) : on_failure_(on_failure) {
     for (const auto& request : requests) {
-      const std::size_t run = members_.size();
-      members_.emplace_back(request, [&on_failure, run](const std::exception_ptr& error) { on_failure(run, error); });
+      runs_.emplace_back(request);
       if (requests.size() > 1) names_.push_back(request.run_dir.filename().string());
     }
   }
 
   std::vector<TrainingOutcome> run() {
-    each([](GroupMember& member) { member.look(); });
+    each([](RunUnderWay& run) { run.check(); });
     try {
-      if (first() != nullptr) train(first()->request());
+      train();
     } catch (const std::exception& error) {  // in what all share
-      for (auto& member : members_)
-        if (member.trains()) member.fail(error);
+      for (std::size_t i = 0; i < runs_.size(); ++i)
+        if (runs_[i].trains()) fail(i, failure_of(error, runs_[i].work()));
     }
     std::vector<TrainingOutcome> outcomes;
-    for (const auto& member : members_) outcomes.push_back(member.outcome());
+    for (const auto& run : runs_) outcomes.push_back(run.outcome());
     return outcomes;
   }
 
  private:
-  template <class Work>
-  void each(Work work) {
-    for (auto& member : members_)
-      if (member.trains()) member.attempt([&] { work(member); });
+  // A step of every run that still trains.
+  template <class Step>
+  void each(Step step) {
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+      RunUnderWay& run = runs_[i];
+      if (!run.trains()) continue;
+      if (const auto failure = failure_in([&] { step(run); }, run.work())) fail(i, *failure);
+      if (!run.trains()) run.release();
+    }
   }
 
-  GroupMember* first() {
-    const auto found = std::ranges::find_if(members_, &GroupMember::trains);
-    return found == members_.end() ? nullptr : &*found;
+  void fail(std::size_t i, const Failure& failure) {
+    runs_[i].fail(failure);
+    const LogScope console_only(nullptr);
+    if (on_failure_) on_failure_(i, failure);
   }
 
-  // `request` is one of the group's: for what they agree in.
-  void train(const TrainingRequest& request) {
-    CommonSetup common = prepare_common(request.config);
-    each([&](GroupMember& member) { member.prepare(common); });
-    if (first() == nullptr) return;
-    prepare_stream(request.config, common);
-    each([&](GroupMember& member) { member.begin(common, names_); });
-    each([&](GroupMember& member) {
-      if (member.learner()->finished()) member.complete(common);  // its last process ended before it had a result
+  // One of those that still train, for what all agree in; null where there is none.
+  const TrainingRequest* any_request() const {
+    const auto found = std::ranges::find_if(runs_, &RunUnderWay::trains);
+    return found == runs_.end() ? nullptr : &found->request();
+  }
+
+  void train() {
+    const TrainingRequest* request = any_request();
+    if (request == nullptr) return;
+    SharedSetup shared = prepare_shared(request->config);
+    each([&](RunUnderWay& run) { run.prepare(shared); });
+    if (any_request() == nullptr) return;
+    prepare_stream(request->config, shared);
+    each([&](RunUnderWay& run) { run.begin(shared, names_); });
+    each([&](RunUnderWay& run) {
+      if (run.learner()->finished()) run.complete(shared);  // its last process ended before it had a result
     });
-    int stopped = fit_all(*common.stream, request.progress);
-    each([&](GroupMember& member) {
-      if (stopped != 0) return member.stop(stopped);
-      member.complete(common);
+    int stopped = fit_all(*shared.stream, request->progress);
+    each([&](RunUnderWay& run) {
+      if (stopped != 0) return run.stop(stopped);
+      run.complete(shared);
       stopped = stop_request();  // the next call makes the other runs' results
     });
   }
 
   int fit_all(BatchStream& stream, ProgressStyle progress) {
     std::vector<Learner*> learners;
-    for (const auto& member : members_)
-      if (member.trains()) learners.push_back(member.learner());
-    return fit(stream, learners, progress, [this](Learner& learner, const std::function<void()>& work) {
-      return std::ranges::find(members_, &learner, &GroupMember::learner)->attempt(work);
-    });
+    std::vector<std::size_t> owners;
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+      if (!runs_[i].trains()) continue;
+      learners.push_back(runs_[i].learner());
+      owners.push_back(i);
+    }
+    const auto failed = [&](std::size_t i, const Failure& failure) { fail(owners[i], failure); };
+    return fit(stream, learners, progress, failed).stopped;
   }
 
-  std::deque<GroupMember> members_;
+  std::deque<RunUnderWay> runs_;
   std::vector<std::string> names_;  // none where there is one run
+  const OnFailure& on_failure_;
 };
 
 }  // namespace
 
 Catalogue catalogue() {
-  return {{"model.name", model_registry().names()},
-          {"augment.name", augmentation_registry().names()},
-          {"distill.kd", kd_registry().names()}};
+  return {.names = {{"model.name", model_registry().names()},
+                    {"augment.name", augmentation_registry().names()},
+                    {"distill.loss", distillation_loss_registry().names()},
+                    {"distill.kd", combination_registry().names()}},
+          .loss_settings = distillation_loss_settings()};
 }
 
 nlohmann::ordered_json plan_training(const TrainingRequest& request) {
   check_request(request);
-  CommonSetup common = prepare_common(request.config);
-  const OwnSetup own = prepare_own(request, common);
-  prepare_stream(request.config, common);
+  SharedSetup shared = prepare_shared(request.config);
+  const RunSetup run = prepare_run(request, shared);
+  prepare_stream(request.config, shared);
   nlohmann::ordered_json teachers = nlohmann::ordered_json::array();
-  for (const auto& teacher : own.teachers) teachers.push_back(teacher.name);
+  for (const auto& teacher : run.teachers) teachers.push_back(teacher.name);
   return {{"command", command_name(request.command)},
           {"run_dir", request.run_dir.string()},
-          {"compute", compute_description(common.device)},
-          {"precision", precision_name(common.precision)},
+          {"compute", compute_description(shared.device)},
+          {"precision", precision_name(shared.precision)},
           {"model", request.config.model.name},
-          {"classes", common.data.classes},
-          {"parameters", parameter_count(*own.model)},
-          {"train_images", common.data.train.size()},
-          {"val_images", common.data.val.size()},
-          {"test_images", common.data.test.size()},
+          {"classes", shared.data.classes},
+          {"parameters", parameter_count(*run.model)},
+          {"train_images", shared.data.train.size()},
+          {"val_images", shared.data.val.size()},
+          {"test_images", shared.data.test.size()},
           {"teachers", teachers},
           {"epochs", request.config.optim.epochs},
-          {"steps_per_epoch", common.stream->steps_per_epoch()}};
+          {"steps_per_epoch", shared.stream->steps_per_epoch()}};
 }
 
-TrainingOutcome run_training(const TrainingRequest& request) {
-  std::exception_ptr error;
-  const auto outcomes = run_group({request}, [&](std::size_t, const std::exception_ptr& thrown) { error = thrown; });
-  if (error != nullptr) std::rethrow_exception(error);
-  return outcomes.front();
-}
-
-std::vector<TrainingOutcome> run_group(const std::vector<TrainingRequest>& requests, const OnFailure& on_failure) {
-  return Group(requests, on_failure).run();
+std::vector<TrainingOutcome> run_trainings(const std::vector<TrainingRequest>& requests, const OnFailure& on_failure) {
+  return Trainings(requests, on_failure).run();
 }
 
 }  // namespace ekd

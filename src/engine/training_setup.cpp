@@ -1,10 +1,11 @@
 #include "ekd/engine/training_setup.h"
 
+#include <ATen/ops/zeros_like.h>
+
 #include <algorithm>
 
 #include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
-#include "ekd/core/sha256.h"
 #include "ekd/core/tensor_file.h"
 #include "ekd/data/load.h"
 #include "ekd/engine/model_file.h"
@@ -20,13 +21,12 @@ void to_device(ImageSet& set, at::Device device) {
   set.labels = set.labels.to(device);
 }
 
-// Over the settings that must not change in a run.
-std::string config_digest(const TrainingRequest& request) {
-  Config config = request.config;
-  Sha256 hash;
-  for (const auto& field : config_fields(config, request.command, catalogue()))
-    if (field.on_resume == OnResume::kMustMatch) hash.update(field.key + "=" + field_json(field).dump() + "\n");
-  return hash.hex();
+// By key, the settings that must not change in a run.
+nlohmann::json fixed_settings(Config config, Command command) {
+  nlohmann::json settings = nlohmann::json::object();
+  for (const auto& field : config_fields(config, command, catalogue()))
+    if (field.on_resume == OnResume::kMustMatch) settings[field.key] = field_json(field);
+  return settings;
 }
 
 std::unique_ptr<Classifier> prepare_model(const Config& config, const Dataset& data) {
@@ -37,15 +37,30 @@ std::unique_ptr<Classifier> prepare_model(const Config& config, const Dataset& d
   return model;
 }
 
-Objective make_objective(const TrainingRequest& request, const OwnSetup& own, const CommonSetup& common) {
+// What the loss may know of the networks it compares.
+LossContext loss_context(const DistillationLossRow& row, const TrainingRequest& request, const RunSetup& run,
+                         const SharedSetup& shared) {
+  LossContext context{.classes = shared.data.classes, .seed = static_cast<std::uint64_t>(request.config.run.seed)};
+  if (!row.needs.features) return context;
+  const at::Tensor image = at::zeros_like(shared.data.train.images.narrow(0, 0, 1), at::kFloat);
+  context.student = feature_shapes(*run.model, image);
+  for (const auto& teacher : run.teachers) context.teachers.push_back(feature_shapes(*teacher.model, image));
+  return context;
+}
+
+Objective make_objective(const TrainingRequest& request, const RunSetup& run, const SharedSetup& shared) {
   const double js_weight = request.config.augment.augmix_js_weight;
-  if (request.command != Command::kDistill) return supervised_objective(js_weight);
+  if (request.command != Command::kDistill) return Objective(js_weight);
   std::vector<std::size_t> indices;
-  for (const auto& teacher : own.teachers) {
-    const auto found = std::ranges::find(common.teachers, teacher.path, &Teacher::path);
-    indices.push_back(static_cast<std::size_t>(found - common.teachers.begin()));
+  for (const auto& teacher : run.teachers) {
+    const auto found = std::ranges::find(shared.teachers, teacher.path, &Teacher::path);
+    indices.push_back(static_cast<std::size_t>(found - shared.teachers.begin()));
   }
-  return distillation_objective(request.config.distill, js_weight, indices);
+  const DistillConfig& distill = request.config.distill;
+  const DistillationLossRow& row = distillation_loss_registry().at(distill.loss);
+  Objective objective(js_weight, row, distill, loss_context(row, request, run, shared), indices);
+  objective.to(shared.device);
+  return objective;
 }
 
 }  // namespace
@@ -62,57 +77,59 @@ void check_request(const TrainingRequest& request) {
     throw UsageError("--kd-weight and --ce-weight are both 0: nothing to train on");
 }
 
-CommonSetup prepare_common(const Config& config) {
-  CommonSetup common;
+SharedSetup prepare_shared(const Config& config) {
+  SharedSetup shared;
   set_deterministic(config.run.deterministic);
   set_threads(config.run.threads);
   set_fused_kernels(config.run.fused);
-  common.device = resolve_device(config.run.device);
-  common.precision = resolve_precision(config.run.precision, common.device);
-  common.data = load_dataset(config.data);
-  for (ImageSet* set : {&common.data.train, &common.data.val, &common.data.test}) to_device(*set, common.device);
-  return common;
+  shared.device = resolve_device(config.run.device);
+  shared.precision = resolve_precision(config.run.precision, shared.device);
+  shared.data = load_dataset(config.data);
+  for (ImageSet* set : {&shared.data.train, &shared.data.val, &shared.data.test}) to_device(*set, shared.device);
+  return shared;
 }
 
-OwnSetup prepare_own(const TrainingRequest& request, CommonSetup& common) {
-  OwnSetup own;
+RunSetup prepare_run(const TrainingRequest& request, SharedSetup& shared) {
+  RunSetup run;
   if (request.command == Command::kDistill)
-    own.teachers = load_teachers(request.config.distill.teachers, common.data.classes, common.device, common.teachers);
-  own.model = prepare_model(request.config, common.data);
-  own.model->to(common.device);
-  own.identity = {.config_sha256 = config_digest(request),
-                  .dataset_sha256 = common.data.sha256,
+    run.teachers = load_teachers(request.config.distill.teachers, shared.data.classes, shared.device, shared.teachers);
+  run.model = prepare_model(request.config, shared.data);
+  run.model->to(shared.device);
+  run.identity = {.settings = fixed_settings(request.config, request.command),
+                  .defaults = fixed_settings(default_config(request.command), request.command),
+                  .dataset_sha256 = shared.data.sha256,
                   .teacher_sha256 = {},
-                  .compute = compute_description(common.device) + ", " + precision_name(common.precision)};
-  for (const auto& teacher : own.teachers) {
-    own.identity.teacher_sha256.push_back(teacher.sha256);
-    if (std::ranges::find(common.teachers, teacher.path, &Teacher::path) == common.teachers.end())
-      common.teachers.push_back(teacher);
+                  .compute = compute_description(shared.device) + ", " + precision_name(shared.precision)};
+  for (const auto& teacher : run.teachers) {
+    run.identity.teacher_sha256.push_back(teacher.sha256);
+    if (std::ranges::find(shared.teachers, teacher.path, &Teacher::path) == shared.teachers.end())
+      shared.teachers.push_back(teacher);
   }
-  return own;
+  return run;
 }
 
-void prepare_stream(const Config& config, CommonSetup& common) {
-  const AugmentationContext context{.train = common.data.train,
-                                    .classes = common.data.classes,
-                                    .normalisation = common.data.normalisation,
+void prepare_stream(const Config& config, SharedSetup& shared) {
+  const AugmentationContext context{.train = shared.data.train,
+                                    .classes = shared.data.classes,
+                                    .normalisation = shared.data.normalisation,
                                     .config = config.augment,
                                     .seed = static_cast<std::uint32_t>(config.run.seed),
                                     .batch_size = config.optim.batch_size};
-  common.stream = std::make_unique<BatchStream>(context, common.teachers, common.precision, config.run.graph);
+  shared.stream = std::make_unique<BatchStream>(context, shared.teachers, shared.precision, config.run.graph);
 }
 
-LearnerSetup learner_setup(const TrainingRequest& request, OwnSetup& own, const CommonSetup& common,
+LearnerSetup learner_setup(const TrainingRequest& request, RunSetup& run, const SharedSetup& shared,
                            const std::string& label) {
-  const bool validated = common.data.val.size() > 0;
-  return {.model = std::move(own.model),
-          .objective = make_objective(request, own, common),
+  const bool validated = shared.data.val.size() > 0;
+  Objective objective = make_objective(request, run, shared);
+  return {.model = std::move(run.model),
+          .objective = std::move(objective),
           .optim = request.config.optim,
           .eval_every = request.config.eval.every,
           .graph = request.config.run.graph,
-          .predict = {common.data.normalisation, request.config.eval.batch_size, common.precision},
-          .watched = {validated ? "val" : "test", validated ? common.data.val : common.data.test},
-          .identity = own.identity,
+          .predict = {shared.data.normalisation, request.config.eval.batch_size, shared.precision},
+          .watched = {validated ? "val" : "test", validated ? shared.data.val : shared.data.test},
+          .identity = run.identity,
           .label = label};
 }
 

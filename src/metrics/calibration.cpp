@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 namespace ekd {
 namespace {
@@ -84,11 +83,7 @@ double adaptive_calibration_error(const Top1& samples, int num_bins) {
   TORCH_CHECK(num_bins >= 1, "calibration needs at least one group, not ", num_bins);
   const auto& confidences = samples.confidences;
   const std::size_t n = samples.size();
-  std::vector<std::size_t> order(n);
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  const auto less = [&](std::size_t a, std::size_t b) { return confidences[a] < confidences[b]; };
-  if (!std::is_sorted(confidences.begin(), confidences.end())) std::stable_sort(order.begin(), order.end(), less);
-
+  const auto order = ranking(confidences);
   double error = 0;
   std::size_t next = 0;
   const auto groups = static_cast<std::size_t>(num_bins);

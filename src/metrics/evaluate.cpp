@@ -7,11 +7,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "ekd/core/error.h"
-#include "ekd/metrics/calibration.h"
-#include "ekd/metrics/risk_coverage.h"
+#include "ekd/metrics/registry.h"
+#include "ekd/metrics/statistics.h"
 
 namespace ekd {
 namespace {
@@ -25,57 +24,24 @@ void check(const at::Tensor& log_probs, const at::Tensor& labels) {
               "metrics need int64 labels [", log_probs.size(0), "], not ", labels.toString(), labels.sizes());
 }
 
-// Of one sample: how many classes come before the label's; of equal ones the lower class comes first.
+// How many classes come before the label's in one sample; of equal ones the lower class comes first.
 std::int64_t rank_of(std::int64_t label, const double* row, std::int64_t classes) {
   std::int64_t rank = 0;
   for (std::int64_t k = 0; k < classes; ++k) rank += row[k] > row[label] || (row[k] == row[label] && k < label);
   return rank;
 }
 
-double squared_error(std::int64_t label, const double* probs, std::int64_t classes) {
-  double sum = 0;
-  for (std::int64_t k = 0; k < classes; ++k) sum += probs[k] * probs[k];
-  return sum - probs[label] * probs[label] + (1 - probs[label]) * (1 - probs[label]);
-}
-
-// Fills accuracy, top5, NLL, Brier and mean confidence; returns the samples' outcomes.
-Top1 score_samples(const at::Tensor& log_probs, const at::Tensor& probs, const std::int64_t* labels, Metrics& metrics) {
+// Calls visit(ImageAnswer) for every image. log_probs, probs and labels are contiguous.
+template <class Visit>
+void for_each_image(const at::Tensor& log_probs, const at::Tensor& probs, const at::Tensor& labels, Visit visit) {
   const auto classes = log_probs.size(1);
-  Top1 samples;
-  samples.confidences.reserve(metrics.n);
-  samples.hits.reserve(metrics.n);
-  for (std::int64_t i = 0; i < metrics.n; ++i) {
+  for (std::int64_t i = 0; i < log_probs.size(0); ++i) {
     const double* row = log_probs.const_data_ptr<double>() + i * classes;
     const double* p = probs.const_data_ptr<double>() + i * classes;
-    const auto label = labels[i];
+    const auto label = labels.const_data_ptr<std::int64_t>()[i];
     TORCH_CHECK(label >= 0 && label < classes, "label ", label, " of sample ", i, " is not in [0, ", classes, ")");
-    const auto rank = rank_of(label, row, classes);
-    metrics.accuracy += rank == 0;
-    metrics.top5 += rank < 5;
-    metrics.nll -= row[label];
-    metrics.brier += squared_error(label, p, classes);
-    samples.confidences.push_back(*std::max_element(p, p + classes));
-    samples.hits.push_back(rank == 0);
-    metrics.mean_confidence += samples.confidences.back();
+    visit(ImageAnswer{row, p, classes, label, rank_of(label, row, classes), *std::max_element(p, p + classes)});
   }
-  for (double* sum : {&metrics.accuracy, &metrics.top5, &metrics.nll, &metrics.brier, &metrics.mean_confidence}) {
-    *sum /= static_cast<double>(metrics.n);
-  }
-  return samples;
-}
-
-// So that the adaptive error, asked for at several numbers of bins, sorts once.
-Top1 in_ascending_order(const Top1& samples) {
-  std::vector<std::size_t> order(samples.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return samples.confidences[a] < samples.confidences[b]; });
-  Top1 sorted;
-  for (const auto i : order) {
-    sorted.confidences.push_back(samples.confidences[i]);
-    sorted.hits.push_back(samples.hits[i]);
-  }
-  return sorted;
 }
 
 }  // namespace
@@ -108,22 +74,29 @@ Metrics compute_metrics(const at::Tensor& log_probs, const at::Tensor& labels, c
   check(log_probs, labels);
   if (log_probs.isnan().any().item<bool>()) throw NonFiniteError("the predictions hold numbers that are not finite");
   const at::Tensor rows = log_probs.detach().contiguous();
-  const at::Tensor probs = rows.exp();
-  const at::Tensor truth = labels.to(at::kCPU).contiguous();
-  Metrics metrics;
-  metrics.n = rows.size(0);
-  const Top1 samples = score_samples(rows, probs, truth.const_data_ptr<std::int64_t>(), metrics);
-  metrics.aurc = area_under_risk_coverage(samples);
-  const Top1 sorted = in_ascending_order(samples);
-  for (const int num_bins : bins) {
-    const ReliabilityBins reliability = reliability_bins(samples, num_bins);
-    metrics.calibration[num_bins] = {.ece = expected_calibration_error(reliability),
-                                     .oe = overconfidence_error(reliability),
-                                     .mce = maximum_calibration_error(reliability),
-                                     .adaptive_ece = adaptive_calibration_error(sorted, num_bins),
-                                     .classwise_ece = classwise_calibration_error(probs, truth, num_bins)};
-  }
+  Answers answers{rows.exp(), labels.to(at::kCPU).contiguous(), {}, {}};
+  for_each_image(rows, answers.probs, answers.labels, [&](const ImageAnswer& image) {
+    answers.samples.confidences.push_back(image.confidence);
+    answers.samples.hits.push_back(image.rank == 0);
+  });
+  answers.sorted = ascending(answers.samples);  // for several numbers of bins at once
+  const auto scores = image_scores(rows, answers.labels);
+  Metrics metrics{rows.size(0), {}};
+  for (const auto& [row, key] : metric_columns(bins))
+    metrics.values[key] =
+        row->of_image != nullptr ? summarise(scores.at(row->name)).mean : row->of_answers(answers, key.bins);
   return metrics;
+}
+
+std::map<std::string, std::vector<double>> image_scores(const at::Tensor& log_probs, const at::Tensor& labels) {
+  check(log_probs, labels);
+  std::map<std::string, std::vector<double>> scores;
+  const at::Tensor rows = log_probs.detach().contiguous();
+  for_each_image(rows, rows.exp(), labels.to(at::kCPU).contiguous(), [&](const ImageAnswer& image) {
+    for (const auto& row : metric_registry().rows())
+      if (row.of_image != nullptr) scores[row.name].push_back(row.of_image(image));
+  });
+  return scores;
 }
 
 }  // namespace ekd

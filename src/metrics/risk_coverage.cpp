@@ -1,17 +1,11 @@
 #include "ekd/metrics/risk_coverage.h"
 
-#include <algorithm>
-#include <numeric>
-
 namespace ekd {
 
 double area_under_risk_coverage(const Top1& samples) {
   const std::size_t n = samples.size();
   TORCH_CHECK(n >= 1, "a risk-coverage curve needs samples");
-  std::vector<std::size_t> order(n);
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return samples.confidences[a] > samples.confidences[b]; });
+  const auto order = ranking(samples.confidences, /*descending=*/true);
   double errors = 0, area = 0, first = 0, risk = 0;
   for (std::size_t i = 0; i < n; ++i) {
     errors += 1 - samples.hits[order[i]];

@@ -1,6 +1,7 @@
 #include "ekd/metrics/top1.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace ekd {
 
@@ -18,6 +19,25 @@ Top1 top1(const at::Tensor& probs, const at::Tensor& labels) {
     outcome.hits.push_back(best - row == truth.const_data_ptr<std::int64_t>()[i]);
   }
   return outcome;
+}
+
+std::vector<std::uint32_t> ranking(const std::vector<double>& confidences, bool descending) {
+  std::vector<std::uint32_t> order(confidences.size());
+  std::iota(order.begin(), order.end(), 0U);
+  const auto before = [&](std::uint32_t a, std::uint32_t b) {
+    return descending ? confidences[a] > confidences[b] : confidences[a] < confidences[b];
+  };
+  if (!std::is_sorted(order.begin(), order.end(), before)) std::stable_sort(order.begin(), order.end(), before);
+  return order;
+}
+
+Top1 ascending(const Top1& samples) {
+  Top1 sorted;
+  for (const auto i : ranking(samples.confidences)) {
+    sorted.confidences.push_back(samples.confidences[i]);
+    sorted.hits.push_back(samples.hits[i]);
+  }
+  return sorted;
 }
 
 }  // namespace ekd

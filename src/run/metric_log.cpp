@@ -16,8 +16,8 @@ namespace ekd {
 std::vector<nlohmann::ordered_json> read_metrics(const std::filesystem::path& path) {
   std::vector<nlohmann::ordered_json> lines;
   if (!std::filesystem::exists(path)) return lines;
-  const auto bytes = read_file(path);
-  std::string_view rest(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::string text = read_text(path);
+  std::string_view rest(text);
   for (auto end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
     auto line = nlohmann::ordered_json::parse(rest.substr(0, end), nullptr, /*allow_exceptions=*/false);
     if (line.is_object() && line.contains("epoch") && line["epoch"].is_number_integer())

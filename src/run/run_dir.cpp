@@ -25,28 +25,28 @@ std::string read_holder(int fd) {
 }  // namespace
 
 RunState run_state(const std::filesystem::path& folder) {
-  if (path_exists(folder / "result.json")) return RunState::kFinished;
-  return path_exists(folder / "config.json") ? RunState::kUnfinished : RunState::kAbsent;
+  if (path_exists(RunFiles(folder).result())) return RunState::kFinished;
+  return path_exists(RunFiles(folder).config()) ? RunState::kUnfinished : RunState::kAbsent;
 }
 
 bool run_is_held(const std::filesystem::path& folder) {
-  const int fd = open((folder / ".lock").c_str(), O_RDWR | O_CLOEXEC);
+  const int fd = open(RunFiles(folder).lock().c_str(), O_RDWR | O_CLOEXEC);
   if (fd < 0) return false;
   const bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
   close(fd);
   return held;
 }
 
-RunDir::RunDir(std::filesystem::path folder) : folder_(std::move(folder)) {
-  make_directories(folder_);
-  const auto path = folder_ / ".lock";
+RunDir::RunDir(std::filesystem::path folder) : RunFiles(std::move(folder)) {
+  make_directories(this->folder());
+  const auto path = lock();
   lock_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (lock_ < 0) throw IoError(path.string() + ": cannot open: " + std::strerror(errno));
   if (flock(lock_, LOCK_EX | LOCK_NB) != 0) {
     const bool held = errno == EWOULDBLOCK;
     const std::string reason = held ? read_holder(lock_) : std::strerror(errno);
     close(lock_);
-    if (held) throw LockedError(folder_.string() + ": this run is held by " + reason);
+    if (held) throw LockedError(this->folder().string() + ": this run is held by " + reason);
     throw IoError(path.string() + ": cannot lock: " + reason);
   }
   const std::string holder = "pid " + std::to_string(getpid()) + " on " + host_name();
@@ -56,13 +56,13 @@ RunDir::RunDir(std::filesystem::path folder) : folder_(std::move(folder)) {
     close(lock_);
     throw IoError(path.string() + ": cannot write: " + reason);
   }
-  remove_stale_temporaries(folder_);
+  remove_stale_temporaries(this->folder());
 }
 
 RunDir::~RunDir() {
   if (lock_ >= 0) close(lock_);  // closing releases the lock
 }
 
-RunDir::RunDir(RunDir&& other) noexcept : folder_(std::move(other.folder_)), lock_(std::exchange(other.lock_, -1)) {}
+RunDir::RunDir(RunDir&& other) noexcept : RunFiles(std::move(other)), lock_(std::exchange(other.lock_, -1)) {}
 
 }  // namespace ekd

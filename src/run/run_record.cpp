@@ -27,9 +27,7 @@ std::string utc_now() {
 
 nlohmann::json read_run_record(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) return nlohmann::json::object();
-  const auto bytes = read_file(path);
-  const auto* text = reinterpret_cast<const char*>(bytes.data());
-  auto old = nlohmann::json::parse(text, text + bytes.size(), nullptr, /*allow_exceptions=*/false);
+  auto old = nlohmann::json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
   return old.is_object() ? old : nlohmann::json::object();
 }
 

@@ -3,6 +3,7 @@
 EKD_TEST_KILLS sets how many times each of the killed runs is killed (3; the long form is 100).
 """
 
+import hashlib
 import json
 import os
 import random
@@ -197,7 +198,30 @@ class Foreign(ResumeTest):
         folder, go_on = self.begun("own")
         other, _ = self.begun("other", "--seed", "1")
         shutil.copy(other / "checkpoint.safetensors", folder)
-        run(*go_on).fails(2, "checkpoint.safetensors", "other settings")
+        run(*go_on).fails(2, "checkpoint.safetensors", "other settings", "run.seed (0, was 1)")
+
+    def test_a_run_of_an_earlier_version_goes_on(self):
+        """Before settings were stored by name, a checkpoint held a digest of those that a resumed run must keep."""
+        folder = self.folder / "earlier"
+        path, settings = folder / "checkpoint.safetensors", folder / "config.json"
+        run(*self.kinds["distilled"], "--epochs", "2", "--run-dir", folder).done()
+        (folder / "result.json").unlink()
+        config = json.loads(settings.read_text())
+        del config["distill"]["loss"]
+        settings.write_text(json.dumps(config))
+        free = ("data.dir", "optim.epochs", "eval.batch_size", *(f"run.{key}" for key in config["run"] if key != "seed"))
+        lines = [f"{section}.{key}={json.dumps(value, separators=(',', ':'))}\n"
+                 for section, values in config.items() for key, value in values.items() if f"{section}.{key}" not in free]
+        _, stored = tensors.read(path)
+        about = tensors.own(path)
+        self.assertEqual(about.pop("settings")["distill.loss"], "kd")
+        about["config_sha256"] = hashlib.sha256("".join(lines[1:]).encode()).hexdigest()
+        tensors.write_own(path, stored, about)
+        run("distill", "--run-dir", folder, "--resume", "--epochs", "3").fails(2, path, "other settings")
+        about["config_sha256"] = hashlib.sha256("".join(lines).encode()).hexdigest()
+        tensors.write_own(path, stored, about)
+        run(*self.kinds["distilled"], "--run-dir", folder, "--resume").done("going on from epoch 2")
+        self.assert_as_never_stopped(folder, "distilled")
 
     def test_changed_data(self):
         data = tensors.write_cifar(self.folder / "data", [i % 4 for i in range(24)], [i % 4 for i in range(16)])

@@ -8,7 +8,7 @@ import resource
 import subprocess
 import unittest
 
-from harness import TINY, CliTest, run
+from harness import ROOT, TINY, CliTest, run
 
 COMMANDS = ("train-teacher", "train-student", "distill", "evaluate", "preview", "data")
 TRAINING = ("train-teacher", "train-student", "distill")
@@ -187,7 +187,7 @@ class ConfigFiles(UsageTest):
         student = self.settings(command="distill")
         self.assertEqual(student["model"]["name"], "shufflenet_v1")
         self.assertEqual((student["optim"]["batch_size"], student["optim"]["lr"]), (64, 0.01))
-        self.assertEqual(student["distill"], {"teachers": [], "kd": "add-loss", "temperature": 50, "kd_weight": 0.8, "ce_weight": 0.2})
+        self.assertEqual(student["distill"], {"teachers": [], "loss": "kd", "kd": "add-loss", "temperature": 50, "kd_weight": 0.8, "ce_weight": 0.2})
         self.assertEqual({name: value for name, value in student.items() if name != "distill"}, self.settings(command="train-student"))
 
 
@@ -233,6 +233,52 @@ class Precedence(UsageTest):
         ended = self.ekd("train-teacher", "--print-config", env={"EKD_SET": "optim.lr=0.7"}).done()
         taken = json.loads(ended.out)["optim"]["lr"] == 0.7
         self.assertTrue(taken or any("EKD_SET" in line for line in ended.warnings()), str(ended))
+
+
+class EveryCommand(UsageTest):
+    """evaluate, report, run and preview read their settings as trainings do."""
+
+    def test_docs_are_up_to_date(self):
+        document = self.ekd("config-docs").done().out
+        self.assertEqual((ROOT / "docs/config.md").read_text(), document, "ekd config-docs > docs/config.md")
+        self.assertNotIn("config-docs", self.ekd("--help").done().out)
+
+    def test_each_source_beats_the_one_before(self):
+        path = self.folder / "every.json"
+        for command, file, variables, flags, expected in [
+            ("evaluate", {"evaluate": {"split": "val", "bins": [10]}, "run": {"threads": 3}}, {"EKD_BINS": "20,30", "EKD_THREADS": "2"},
+             ("--set", "run.threads=1", "--temperature", "2"),
+             {"evaluate": {"split": "val", "bins": [20, 30], "temperature": 2}, "run": {"threads": 1, "precision": "fp32"}}),
+            ("report", {"report": {"format": "csv", "paper": False}}, {"EKD_FORMAT": "latex"}, ("--format", "markdown"),
+             {"report": {"format": "markdown", "paper": False, "columns": ""}}),
+            ("preview", {"preview": {"rows": 2, "columns": 3}}, {"EKD_ROWS": "4"}, ("--set", "preview.columns=5", "--aug", "cutmix"),
+             {"preview": {"rows": 4, "columns": 5}, "augment": {"name": "cutmix"}}),
+            ("run plan.json", {"plan": {"group_size": 4, "seeds": 3}, "optim": {"epochs": 2, "lr": 0.2}}, {"EKD_SEEDS": "2", "EKD_THREADS": "1"},
+             ("--set", "optim.lr=0.1", "--only", "a,b"),
+             {"plan": {"group_size": 4, "seeds": 2, "only": ["a,b"]}, "optim": {"epochs": 2, "lr": 0.1}, "run": {"threads": 1}}),
+        ]:
+            with self.subTest(command):
+                command = command.split()
+                path.write_text(json.dumps(file))
+                settings = json.loads(self.ekd(*command, "--config", path, *flags, "--print-config", env=variables).done().out)
+                for section, values in expected.items():
+                    self.assertEqual({key: settings[section][key] for key in values}, values)
+                path.write_text(json.dumps(settings))
+                self.assertEqual(json.loads(self.ekd(*command, "--config", path, "--print-config").done().out), settings)
+        self.assert_nothing_written()
+
+    def test_what_does_not_fit(self):
+        for command, arguments, words in [
+            ("evaluate", ("--set", "evaluate.splt=val"), ("--set", "'evaluate.splt'", "did you mean evaluate.split?")),
+            ("evaluate", ("--set", "optim.lr=1"), ("--set", "'optim.lr'")),
+            ("evaluate", ("--set", "evaluate.temperature=-1"), ("evaluate.temperature", "a number > 0")),
+            ("report", ("--set", "report.format=html"), ("report.format", "text, markdown, latex, csv, json")),
+            ("report", ("--set", "report.colums=nll"), ("did you mean report.columns?",)),
+            ("preview", ("--set", "preview.scale=99"), ("preview.scale", "[1, 16]")),
+        ]:
+            with self.subTest(arguments):
+                self.ekd(command, *arguments).fails(2, *words)
+        self.assert_nothing_written()
 
 
 class Output(UsageTest):

@@ -8,8 +8,11 @@
 namespace ekd {
 namespace {
 
-const Catalogue kCatalogue{
-    {"model.name", {"wrn_40_2", "shufflenet_v1"}}, {"augment.name", {"none", "mixup"}}, {"distill.kd", {"add-loss"}}};
+const Catalogue kCatalogue{{{"model.name", {"wrn_40_2", "shufflenet_v1"}},
+                            {"augment.name", {"none", "mixup"}},
+                            {"distill.loss", {"kd"}},
+                            {"distill.kd", {"add-loss"}}},
+                           {{"dkd_beta", 8, {.min = 0, .names = {}}, "weight of the other classes"}}};
 
 class Settings : public ::testing::Test {
  protected:
@@ -43,6 +46,14 @@ TEST_F(Settings, KeysAndFlagsAreUnique) {
     EXPECT_TRUE(field.flag.empty() || flags.insert(field.flag).second) << field.flag;
     EXPECT_FALSE(field.help.empty()) << field.key;
   }
+}
+
+TEST_F(Settings, ALossHasItsOwnNumbers) {
+  EXPECT_EQ(config_.distill.loss_settings.at("dkd_beta"), 8);
+  EXPECT_EQ(config_json(fields_)["distill"]["dkd_beta"], 8);
+  apply_text(fields_, "distill.dkd_beta", "2", "--set");
+  EXPECT_EQ(config_.distill.loss_settings.at("dkd_beta"), 2);
+  EXPECT_THROW(apply_text(fields_, "distill.dkd_beta", "-1", "--set"), UsageError);
 }
 
 TEST_F(Settings, TextBecomesTheTypedValue) {

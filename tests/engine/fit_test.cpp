@@ -14,12 +14,12 @@ TEST(Fit, LearnersOnOneStreamTrainAsIfAlone) {
   const test::TemporaryFolder folder;
   const TrainingSpec one{.augmentation = "mixup", .lr = 0.002}, other{.augmentation = "mixup", .lr = 0.001};
   Training alone_one(one, folder / "a"), alone_other(other, folder / "b");
-  fit(alone_one.stream(), {&alone_one.learner()}, ProgressStyle::kNone);
-  fit(alone_other.stream(), {&alone_other.learner()}, ProgressStyle::kNone);
+  test::train_to_the_end(alone_one.stream(), {&alone_one.learner()});
+  test::train_to_the_end(alone_other.stream(), {&alone_other.learner()});
 
   Training shared_one(one, folder / "c"), shared_other(other, folder / "d");
   shared_other.train_until({0, 2});  // ahead: it waits for the other
-  fit(shared_one.stream(), {&shared_one.learner(), &shared_other.learner()}, ProgressStyle::kNone);
+  test::train_to_the_end(shared_one.stream(), {&shared_one.learner(), &shared_other.learner()});
   test::expect_same_bits(alone_one.learner().model(), shared_one.learner().model());
   test::expect_same_bits(alone_other.learner().model(), shared_other.learner().model());
 }
@@ -51,6 +51,25 @@ TEST(Fit, NonFiniteLossStopsAndKeepsTheCheckpoint) {
                "the loss term 'ce' is not finite at step 1 of epoch 0, learning rate");
   EXPECT_FALSE(std::filesystem::exists(training.dir().checkpoint()));
   EXPECT_THROW(training.learner().save_checkpoint(), NonFiniteError);
+}
+
+TEST(Fit, ALearnerThatFailsIsAValueAndLeavesTheOthers) {
+  const test::TemporaryFolder folder;
+  Training good({}, folder / "good"), diverging({.lr = 1e30}, folder / "diverging");
+  std::vector<std::size_t> told;
+  const FitResult result = fit(good.stream(), {&diverging.learner(), &good.learner()}, ProgressStyle::kNone,
+                               [&](std::size_t index, const Failure&) {
+                                 told.push_back(index);
+                                 EXPECT_LT(good.learner().position().epoch, 1) << "at once";
+                               });
+  EXPECT_EQ(result.stopped, 0);
+  EXPECT_EQ(told, (std::vector<std::size_t>{0}));
+  ASSERT_EQ(result.failures.size(), 2U);
+  ASSERT_TRUE(result.failures[0]);
+  EXPECT_EQ(result.failures[0]->code, ExitCode::kNonFinite);
+  EXPECT_THAT(result.failures[0]->message, ::testing::HasSubstr("'ce' is not finite at step 1 of epoch 0"));
+  EXPECT_FALSE(result.failures[1]);
+  EXPECT_TRUE(good.learner().finished());
 }
 
 TEST(Fit, BestIsSavedByValue) {

@@ -1,5 +1,6 @@
 // Many students, one stream: what a run of a group writes is what it writes alone.
 #include <ATen/Parallel.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
@@ -13,7 +14,6 @@
 #include "ekd/models/registry.h"
 #include "ekd/run/metric_log.h"
 #include "ekd/run/run_dir.h"
-#include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
 
 namespace ekd {
@@ -69,23 +69,36 @@ class GroupTest : public ::testing::Test {
             .command_line = {"ekd"}};
   }
 
-  // Errors of the last call land in errors_ by name.
+  // Failures of the last call land in failures_ by name, as they are told.
   std::vector<TrainingOutcome> train(const std::vector<std::string>& names,
-                                     const std::function<void()>& on_error = {}) {
-    errors_.clear();
+                                     const std::function<void()>& on_failure = {}) {
+    failures_.clear();
     std::vector<TrainingRequest> requests;
     for (const auto& name : names) requests.push_back(request("group", name));
-    return run_group(requests, [&](std::size_t run, const std::exception_ptr& error) {
-      errors_[names.at(run)] = error;
-      if (on_error) on_error();
+    auto outcomes = run_trainings(requests, [&](std::size_t run, const Failure& failure) {
+      failures_[names.at(run)] = failure;
+      if (on_failure) on_failure();
     });
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      EXPECT_EQ(outcomes[i].failure.has_value(), failures_.contains(names[i])) << names[i];
+      if (!outcomes[i].failure) continue;
+      EXPECT_EQ(outcomes[i].failure->message, failures_[names[i]].message);
+    }
+    return outcomes;
+  }
+
+  void expect_failure(const std::string& name, ExitCode code, const std::string& words) {
+    ASSERT_TRUE(failures_.contains(name)) << name;
+    EXPECT_EQ(failures_[name].code, code) << name;
+    EXPECT_THAT(failures_[name].message, ::testing::HasSubstr(words));
   }
 
   // The group's run against one alone.
   void expect_as_alone(const std::string& name) {
     SCOPED_TRACE(name);
     const fs::path alone = folder_ / "alone" / name, grouped = folder_ / "group" / name;
-    const TrainingOutcome outcome = run_training(request("alone", name));
+    const TrainingOutcome outcome = run_trainings({request("alone", name)}).front();
+    ASSERT_FALSE(outcome.failure) << outcome.failure->message;
     ASSERT_EQ(run_state(grouped), RunState::kFinished);
     for (const char* file : {"config.json", "last.safetensors", "best.safetensors", "predictions.safetensors",
                              "predictions-val.safetensors"})
@@ -114,15 +127,13 @@ class GroupTest : public ::testing::Test {
 
   static ordered_json json(const fs::path& path) { return ordered_json::parse(test::read_text(path)); }
 
-  void rethrow(const std::string& name) const { std::rethrow_exception(errors_.at(name)); }
-
   test::TemporaryFolder folder_;
-  std::map<std::string, std::exception_ptr> errors_;
+  std::map<std::string, Failure> failures_;
 };
 
 TEST_F(GroupTest, StudentsTrainAsIfAlone) {
   const auto outcomes = train({"add", "softmax", "plain"});
-  EXPECT_TRUE(errors_.empty());
+  EXPECT_TRUE(failures_.empty());
   for (const auto& outcome : outcomes) EXPECT_EQ(outcome.result["epochs"], 2);
   for (const char* name : {"add", "softmax", "plain"}) expect_as_alone(name);
   EXPECT_EQ(json(folder_ / "group/plain/run.json")["group"], ordered_json({"add", "softmax", "plain"}));
@@ -134,7 +145,7 @@ TEST_F(GroupTest, CutOffWithinAnEpochAndGoneOnInOtherCompany) {
   const auto go_on = [] { set_stop_deadline(std::chrono::steady_clock::time_point::max()); };
   auto outcomes = train({"add", "diverging-1"}, stop);
   EXPECT_EQ(outcomes[0].stopped, kDeadline);
-  EXPECT_ERROR(rethrow("diverging-1"), NonFiniteError, "step 1 of epoch 0");
+  expect_failure("diverging-1", ExitCode::kNonFinite, "step 1 of epoch 0");
   go_on();
   outcomes = train({"softmax", "diverging-2", "add"}, stop);  // add stands at step 2 and waits
   EXPECT_EQ(outcomes[0].stopped, kDeadline);
@@ -157,11 +168,11 @@ TEST_F(GroupTest, ARunThatFailsEndsAlone) {
   const RunDir held(folder_ / "group/held");
   std::vector<TrainingRequest> requests;
   train({"diverging", "blocked", "add", "held", "unreadable", "plain"});
-  EXPECT_EQ(errors_.size(), 4U);
-  EXPECT_ERROR(rethrow("diverging"), NonFiniteError, "'kd' is not finite");
-  EXPECT_ERROR(rethrow("blocked"), IoError, "last.safetensors");
-  EXPECT_ERROR(rethrow("held"), LockedError, "held by pid");
-  EXPECT_ERROR(rethrow("unreadable"), IoError, "checkpoint.safetensors");
+  EXPECT_EQ(failures_.size(), 4U);
+  expect_failure("diverging", ExitCode::kNonFinite, "'kd' is not finite");
+  expect_failure("blocked", ExitCode::kIo, "last.safetensors");
+  expect_failure("held", ExitCode::kLocked, "held by pid");
+  expect_failure("unreadable", ExitCode::kIo, "checkpoint.safetensors");
   EXPECT_FALSE(fs::exists(folder_ / "group/held/config.json"));
   for (const char* name : {"diverging", "blocked", "unreadable"}) {
     const auto record = json(folder_ / "group" / name / "run.json");
@@ -177,9 +188,10 @@ TEST_F(GroupTest, WhatAllShareFailsAllOnce) {
   auto one = request("group", "add"), other = request("group", "plain");
   for (auto* request : {&one, &other}) request->config.data = {.dataset = "cifar100", .dir = folder_ / "absent"};
   int failures = 0;
-  const auto outcomes = run_group({one, other}, [&](std::size_t, const std::exception_ptr& error) {
+  const auto outcomes = run_trainings({one, other}, [&](std::size_t, const Failure& failure) {
     ++failures;
-    EXPECT_ERROR(std::rethrow_exception(error), DataError, "absent");
+    EXPECT_EQ(failure.code, ExitCode::kData);
+    EXPECT_THAT(failure.message, ::testing::HasSubstr("absent"));
   });
   EXPECT_EQ(failures, 2);
   EXPECT_TRUE(outcomes[0].result.empty());
@@ -188,17 +200,18 @@ TEST_F(GroupTest, WhatAllShareFailsAllOnce) {
 
 TEST_F(GroupTest, EachTeacherIsLoadedAndAskedOnce) {
   const auto one = request("group", "add"), other = request("group", "softmax");
-  CommonSetup common = prepare_common(one.config);
-  const OwnSetup first = prepare_own(one, common), second = prepare_own(other, common);
-  ASSERT_EQ(common.teachers.size(), 2U);
+  SharedSetup shared = prepare_shared(one.config);
+  const RunSetup first = prepare_run(one, shared), second = prepare_run(other, shared);
+  ASSERT_EQ(shared.teachers.size(), 2U);
   EXPECT_EQ(second.teachers[0].name, "x");
   EXPECT_EQ(first.teachers[1].name, "t1");
   EXPECT_EQ(second.teachers[0].model, first.teachers[1].model);
-  prepare_stream(one.config, common);
-  common.stream->begin_epoch(0);
-  const Batch batch = common.stream->batch(0, {1});  // of those that are needed
-  EXPECT_FALSE(batch.teacher_logits[0].defined());
-  EXPECT_TRUE(batch.teacher_logits[1].defined());
+  prepare_stream(one.config, shared);
+  shared.stream->begin_epoch(0);
+  const Batch batch = shared.stream->batch(0, {{1, {}}});  // of those that are needed
+  EXPECT_FALSE(batch.teachers[0].logits.defined());
+  EXPECT_TRUE(batch.teachers[1].logits.defined());
+  EXPECT_TRUE(batch.teachers[1].features.empty());
 }
 
 }  // namespace

@@ -107,12 +107,12 @@ TEST_F(PlanTest, ErrorsNameTheRowAndWhatIsAccepted) {
 TEST_F(PlanTest, OverridesGoToTheRunsThatKnowThem) {
   PlanRequest request{.plan = read({{"runs", list({teacher_, student_})}}),
                       .out = folder_ / "out",
-                      .overrides = {{"distill.temperature", "4"}, {"optim.epochs", "3"}}};
+                      .overrides = {{"distill.temperature", 4}, {"optim.epochs", 3}}};
   const auto rows = plan_status(request);
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows[0].epochs, 3);
   EXPECT_EQ(rows[0].state, RowState::kPending);
-  request.overrides = {{"optim.epoch", "3"}};
+  request.overrides = {{"optim.epoch", 3}};
   EXPECT_ERROR(plan_status(request), UsageError, "unknown key 'optim.epoch'");
 }
 
@@ -150,7 +150,7 @@ TEST(ShippedPlans, AreValidAndHoldTheWholeTable) {
   }
   const Plan paper = read_plan(configs / "paper.json");
   EXPECT_EQ(paper.runs.size(), 17U);
-  for (const auto& run : paper.runs) EXPECT_TRUE(run.paper.contains("oe100")) << run.name;
+  for (const auto& run : paper.runs) EXPECT_TRUE(run.paper->contains("oe100")) << run.name;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Interrupted and continued equals never interrupted, to the bit.
 #include "ekd/core/error.h"
+#include "tests/engine/test_losses.h"
 #include "tests/engine/training_fixture.h"
 #include "tests/support/expect_error.h"
 
@@ -23,7 +24,7 @@ TEST_P(Resume, GivesTheSameBits) {
   const TrainingSpec& spec = resume_case.spec;
   const test::TemporaryFolder folder;
   Training whole(spec, folder / "whole");
-  EXPECT_EQ(fit(whole.stream(), {&whole.learner()}, ProgressStyle::kNone), 0);
+  test::train_to_the_end(whole.stream(), {&whole.learner()});
   {
     Training first(spec, folder / "cut");
     first.train_until(cut);
@@ -31,7 +32,7 @@ TEST_P(Resume, GivesTheSameBits) {
   }
   Training second(spec, folder / "cut");
   ASSERT_EQ(second.learner().position(), cut);
-  EXPECT_EQ(fit(second.stream(), {&second.learner()}, ProgressStyle::kNone), 0);
+  test::train_to_the_end(second.stream(), {&second.learner()});
 
   test::expect_same_runs(whole, second);
 }
@@ -46,6 +47,8 @@ const ResumeCase kCases[] = {
     {"bf16", {.augmentation = "mixup", .precision = Precision::kBf16}},
     {"distill_one", {.teachers = 1}},
     {"distill_four", {.augmentation = "cutmix", .teachers = 4}},
+    {"distill_ramped", {.augmentation = "augmix", .teachers = 2, .loss = &test::kRamped}},
+    {"distill_hint", {.augmentation = "augmix", .teachers = 2, .loss = &test::kHint}},
 };
 
 INSTANTIATE_TEST_SUITE_P(
@@ -63,14 +66,37 @@ TEST(Checkpoint, AnotherRunsIsRefused) {
   Checkpoint stored;
   stored.model = model_state(training.learner().model());
   const auto path = training.dir().checkpoint();
-  stored.identity = {"other", test::tiny_data().sha256, {}, "cpu"};
+  const RunIdentity own = training.learner().setup().identity;
+  stored.identity = own;
+  stored.identity.settings["optim.lr"] = 0.1;
   EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "other settings");
-  stored.identity = {"config", "other", {}, "cpu"};
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "optim.lr (0.1, was 0.002)");
+  stored.identity = own;
+  stored.identity.dataset_sha256 = "other";
   EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "the data is not what this run began with");
-  stored.identity = {"config", test::tiny_data().sha256, {"t"}, "cpu"};
+  stored.identity = own;
+  stored.identity.teacher_sha256 = {"t"};
   EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "the teachers are not those");
-  stored.identity = {"config", test::tiny_data().sha256, {}, "cpu"};
+  stored.identity = own;
   EXPECT_ERROR(load_checkpoint(path, stored, {2, 1}), WeightsError, "stands at epoch 0, step 1, outside this training");
+}
+
+TEST(Checkpoint, ASettingThatItLacksHadItsDefault) {
+  const test::TemporaryFolder folder;
+  {
+    Training training({}, folder / "run");
+    training.train_until({0, 1});
+    training.learner().save_checkpoint();
+  }
+  Training training({}, folder / "run");
+  Checkpoint stored;
+  stored.model = model_state(training.learner().model());
+  stored.identity = training.learner().setup().identity;
+  stored.identity.settings["optim.new"] = stored.identity.defaults["optim.new"] = 3;
+  EXPECT_ERROR(load_checkpoint(training.dir().checkpoint(), stored, {2, 1}), WeightsError,
+               "stands at");  // the next check
+  stored.identity.settings["optim.new"] = 4;
+  EXPECT_ERROR(load_checkpoint(training.dir().checkpoint(), stored, {2, 1}), UsageError, "optim.new (4, was 3)");
 }
 
 }  // namespace

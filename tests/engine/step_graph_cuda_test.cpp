@@ -9,6 +9,7 @@
 
 #include "ekd/core/cuda_device.h"
 #include "ekd/engine/step_graph.h"
+#include "tests/engine/test_losses.h"
 #include "tests/engine/training_fixture.h"
 #include "tests/support/log_text.h"
 
@@ -42,7 +43,7 @@ class CudaGraphs : public ::testing::Test {
   // Trains with graphs and states that there were some.
   static void train_with_graphs(Training& training, bool teachers) {
     const test::LogText log(spdlog::level::debug);
-    fit(training.stream(), {&training.learner()}, ProgressStyle::kNone);
+    test::train_to_the_end(training.stream(), {&training.learner()});
     const std::string name = training.learner().folder();
     EXPECT_THAT(log.str(), HasSubstr(name + ": recorded as a CUDA graph for 8 images"));
     EXPECT_THAT(log.str(), HasSubstr(name + ": recorded as a CUDA graph for 6 images"));
@@ -60,7 +61,7 @@ class CudaGraphCase : public CudaGraphs, public ::testing::WithParamInterface<st
 TEST_P(CudaGraphCase, EqualsStepsLaunchedOneByOne) {
   const TrainingSpec spec = GetParam().second;
   Training plain(on_cuda(spec, false), folder_ / "plain"), graphs(on_cuda(spec, true), folder_ / "graphs");
-  fit(plain.stream(), {&plain.learner()}, ProgressStyle::kNone);
+  test::train_to_the_end(plain.stream(), {&plain.learner()});
   train_with_graphs(graphs, spec.teachers > 0);
   test::expect_same_runs(plain, graphs);
 }
@@ -75,7 +76,7 @@ TEST_P(CudaGraphCase, CutOffAndGoneOnEqualsWhole) {
     first.learner().save_checkpoint();
   }
   Training second(spec, folder_ / "cut");
-  fit(second.stream(), {&second.learner()}, ProgressStyle::kNone);
+  test::train_to_the_end(second.stream(), {&second.learner()});
   test::expect_same_runs(whole, second);
 }
 
@@ -87,7 +88,9 @@ INSTANTIATE_TEST_SUITE_P(Trainings, CudaGraphCase,
                                            Case("bf16", {.augmentation = "mixup", .precision = Precision::kBf16}),
                                            Case("wrn_bf16", {.model = "wrn_40_2", .precision = Precision::kBf16}),
                                            Case("distilled", {.augmentation = "cutmix", .teachers = 2}),
-                                           Case("distilled_bf16", {.teachers = 2, .precision = Precision::kBf16})),
+                                           Case("distilled_bf16", {.teachers = 2, .precision = Precision::kBf16}),
+                                           Case("distilled_ramped", {.teachers = 2, .loss = &test::kRamped}),
+                                           Case("distilled_hint", {.teachers = 2, .loss = &test::kHint})),
                          [](const auto& test_info) { return test_info.param.first; });
 
 TEST_F(CudaGraphs, StudentsOnStreamsTrainAsIfAlone) {
@@ -97,12 +100,12 @@ TEST_F(CudaGraphs, StudentsOnStreamsTrainAsIfAlone) {
     const TrainingSpec spec = on_cuda({.augmentation = "mixup", .teachers = 2, .lr = lr}, true);
     const std::string name = std::to_string(alone.size());
     alone.push_back(std::make_unique<Training>(spec, folder_ / ("alone" + name)));
-    fit(alone.back()->stream(), {&alone.back()->learner()}, ProgressStyle::kNone);
+    test::train_to_the_end(alone.back()->stream(), {&alone.back()->learner()});
     shared.push_back(std::make_unique<Training>(spec, folder_ / ("shared" + name)));
     learners.push_back(&shared.back()->learner());
   }
   shared[2]->train_until({0, 2});  // ahead: it waits for the others
-  fit(shared[0]->stream(), learners, ProgressStyle::kNone);
+  test::train_to_the_end(shared[0]->stream(), learners);
   for (std::size_t i = 0; i < shared.size(); ++i) test::expect_same_runs(*alone[i], *shared[i]);
 }
 

@@ -3,10 +3,12 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -31,6 +33,7 @@ struct TrainingSpec {
   Precision precision = Precision::kFp32;
   at::Device device = at::kCPU;
   bool graph = true;
+  const DistillationLossRow* loss = &distillation_loss_registry().at("kd");  // where there are teachers
 };
 
 inline const Dataset& tiny_data() {
@@ -69,8 +72,7 @@ class Training {
     while (learner_->position() < end) {
       const Position here = learner_->position();
       stream_->begin_epoch(here.epoch);
-      const auto& teachers = learner_->setup().objective.teachers;
-      learner_->train_step(stream_->batch(here.step, {teachers.begin(), teachers.end()}));
+      learner_->train_step(stream_->batch(here.step, learner_->setup().objective.questions()));
       if (learner_->position().step == stream_->steps_per_epoch()) learner_->finish_epoch();
     }
   }
@@ -80,6 +82,21 @@ class Training {
   const RunDir& dir() const { return dir_; }
 
  private:
+  // All the teachers are shufflenet_v1, as the student is where a loss looks at features.
+  static Objective distillation(const TrainingSpec& spec) {
+    std::vector<std::size_t> all(spec.teachers);
+    std::iota(all.begin(), all.end(), 0);
+    LossContext context{.classes = 4, .seed = 3};
+    const auto network = make_model({.name = "shufflenet_v1", .classes = 4}, 0);
+    context.student = feature_shapes(*network, at::zeros({1, 3, 32, 32}));
+    context.teachers.assign(spec.teachers, context.student);
+    DistillConfig config;
+    for (const auto& setting : spec.loss->settings) config.loss_settings[setting.name] = setting.value;
+    Objective objective(12, *spec.loss, config, context, all);
+    objective.to(spec.device);
+    return objective;
+  }
+
   static LearnerSetup setup(const TrainingSpec& spec) {
     OptimConfig optim;
     optim.epochs = spec.epochs;
@@ -87,17 +104,14 @@ class Training {
     optim.schedule = spec.schedule;
     auto model = make_model({.name = spec.model, .classes = 4}, /*seed=*/3);
     model->to(spec.device);
-    std::vector<std::size_t> all(spec.teachers);
-    for (std::size_t i = 0; i < spec.teachers; ++i) all[i] = i;
-    DistillConfig distill;
     return {.model = std::move(model),
-            .objective = spec.teachers > 0 ? distillation_objective(distill, 12, all) : supervised_objective(12),
+            .objective = spec.teachers > 0 ? distillation(spec) : Objective(12),
             .optim = optim,
             .eval_every = 1,
             .graph = spec.graph,
             .predict = {tiny_data().normalisation, 8, spec.precision},
             .watched = {"test", on_device(tiny_data().test, spec.device)},
-            .identity = {"config", tiny_data().sha256, {}, "cpu"}};
+            .identity = {{{"optim.lr", spec.lr}}, {{"optim.lr", 0.05}}, tiny_data().sha256, {}, "cpu"}};
   }
 
   RunDir dir_;
@@ -105,15 +119,26 @@ class Training {
   std::unique_ptr<Learner> learner_;
 };
 
-inline void expect_same_bits(const Classifier& a, const Classifier& b) {
-  const auto left = model_state(a), right = model_state(b);
+// Trains all to the end.
+inline void train_to_the_end(BatchStream& stream, const std::vector<Learner*>& learners) {
+  const FitResult result = fit(stream, learners, ProgressStyle::kNone);
+  EXPECT_EQ(result.stopped, 0);
+  for (const auto& failure : result.failures) EXPECT_FALSE(failure) << failure->message;
+}
+
+inline void expect_same_bits(const std::vector<NamedTensor>& left, const std::vector<NamedTensor>& right) {
   ASSERT_EQ(left.size(), right.size());
   for (std::size_t i = 0; i < left.size(); ++i) EXPECT_TRUE(at::equal(left[i].tensor, right[i].tensor)) << left[i].name;
+}
+
+inline void expect_same_bits(const Classifier& a, const Classifier& b) {
+  expect_same_bits(model_state(a), model_state(b));
 }
 
 // Trainings that have ended: the same bits, files and metrics but for times.
 inline void expect_same_runs(Training& a, Training& b) {
   expect_same_bits(a.learner().model(), b.learner().model());
+  expect_same_bits(a.learner().setup().objective.state(), b.learner().setup().objective.state());
   EXPECT_EQ(read_text(a.dir().last()), read_text(b.dir().last()));
   EXPECT_EQ(read_text(a.dir().best()), read_text(b.dir().best()));
   auto left = read_metrics(a.dir().metrics()), right = read_metrics(b.dir().metrics());

@@ -1,4 +1,4 @@
-#include "ekd/losses/kd.h"
+#include "tests/losses/kd_loss.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
@@ -19,7 +19,7 @@ struct Term {
 Term term(const std::string& kd, const at::Tensor& student, const std::vector<at::Tensor>& teachers,
           double temperature) {
   const at::Tensor leaf = student.detach().clone().requires_grad_();
-  const at::Tensor loss = kd_registry().at(kd).loss(leaf, teachers, temperature);
+  const at::Tensor loss = kd_loss(kd, leaf, teachers, temperature);
   loss.backward();
   return {loss.item<double>(), leaf.grad()};
 }
@@ -50,7 +50,7 @@ TEST(Kd, TemperatureSoftensBothAndScalesBySquare) {
   // At T 2 the odds 16 : 1 become 4 : 1, so KL of (.8, .2) from (.5, .5), times 4; two equal samples average to one.
   const at::Tensor student = logits_of(0.5, 0.5).repeat({2, 1}), teacher = logits_of(16, 1).repeat({2, 1});
   const double expected = 4 * (0.8 * std::log(0.8 / 0.5) + 0.2 * std::log(0.2 / 0.5));
-  for (const auto& name : kd_registry().names()) {
+  for (const auto& name : combination_registry().names()) {
     EXPECT_NEAR(term(name, student, {teacher}, 2).value, expected, 1e-5) << name;
   }
 }
@@ -80,8 +80,8 @@ TEST(Kd, WaysThatShareAGradientDifferInValue) {
 TEST(Kd, NothingFlowsIntoTeachers) {
   const at::Tensor student = at::randn({4, 5}).requires_grad_();
   const std::vector<at::Tensor> teachers{at::randn({4, 5}).requires_grad_(), at::randn({4, 5}).requires_grad_()};
-  for (const auto& row : kd_registry().rows()) {
-    row.loss(student, teachers, 4).backward();
+  for (const auto& row : combination_registry().rows()) {
+    kd_loss(row.name, student, teachers, 4).backward();
     for (const auto& teacher : teachers) EXPECT_FALSE(teacher.grad().defined()) << row.name;
   }
 }
@@ -98,7 +98,7 @@ TEST(Kd, IsZeroWithoutGradientForAStudentThatEqualsItsTeacher) {
 TEST(Kd, SurvivesProbabilitiesThatUnderflow) {
   // exp(−500) is 0 in float32. KL of (1, 0) from (0, 1): 1 · (0 − (−500)).
   const at::Tensor student = at::tensor({0.0F, 500.0F}).view({1, 2}), teacher = at::tensor({500.0F, 0.0F}).view({1, 2});
-  for (const auto& name : kd_registry().names()) {
+  for (const auto& name : combination_registry().names()) {
     const Term far = term(name, student, {teacher}, 1);
     EXPECT_NEAR(far.value, 500, 1e-3) << name;
     EXPECT_TRUE(far.gradient.isfinite().all().item<bool>()) << name;
@@ -107,22 +107,23 @@ TEST(Kd, SurvivesProbabilitiesThatUnderflow) {
 
 TEST(Kd, ComputesInFloat32WhateverComesIn) {
   const at::Tensor student = at::randn({8, 10}).to(at::kBFloat16), teacher = at::randn({8, 10}).to(at::kBFloat16);
-  for (const auto& row : kd_registry().rows()) {
-    const at::Tensor loss = row.loss(student, {teacher, teacher}, 50);
+  for (const auto& row : combination_registry().rows()) {
+    const at::Tensor loss = kd_loss(row.name, student, {teacher, teacher}, 50);
     EXPECT_EQ(loss.scalar_type(), at::kFloat) << row.name;
-    const at::Tensor wide = row.loss(student.to(at::kFloat), {teacher.to(at::kFloat), teacher.to(at::kFloat)}, 50);
+    const at::Tensor wide =
+        kd_loss(row.name, student.to(at::kFloat), {teacher.to(at::kFloat), teacher.to(at::kFloat)}, 50);
     EXPECT_EQ(loss.item<float>(), wide.item<float>()) << row.name;
   }
 }
 
 TEST(Kd, RefusesWhatDoesNotFit) {
   const at::Tensor student = at::randn({4, 5});
-  for (const auto& row : kd_registry().rows()) {
-    EXPECT_THROW(row.loss(student, {}, 4), c10::Error) << row.name;
-    EXPECT_THROW(row.loss(student, {at::randn({4, 6})}, 4), c10::Error) << row.name;
-    EXPECT_THROW(row.loss(student, {student}, 0), c10::Error) << row.name;
+  for (const auto& row : combination_registry().rows()) {
+    EXPECT_THROW(kd_loss(row.name, student, {}, 4), c10::Error) << row.name;
+    EXPECT_THROW(kd_loss(row.name, student, {at::randn({4, 6})}, 4), c10::Error) << row.name;
+    EXPECT_THROW(kd_loss(row.name, student, {student}, 0), c10::Error) << row.name;
   }
-  EXPECT_THROW(kd_registry().at("add_loss"), UsageError);
+  EXPECT_THROW(combination_registry().at("add_loss"), UsageError);
 }
 
 }  // namespace

@@ -10,9 +10,12 @@
 
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "ekd/core/error.h"
 #include "ekd/metrics/calibration.h"
+#include "ekd/metrics/registry.h"
 #include "ekd/metrics/temperature.h"
 
 namespace ekd {
@@ -26,53 +29,52 @@ TEST(Evaluate, MatchesHandArithmetic) {
   // (.8, .2) with label 0 and (.6, .4) with label 1.
   const Metrics metrics = compute_metrics(two_by_two(.8, .2, .6, .4).log(), at::tensor({0, 1}, at::kLong), {2});
   EXPECT_EQ(metrics.n, 2);
-  EXPECT_DOUBLE_EQ(metrics.accuracy, 0.5);
-  EXPECT_DOUBLE_EQ(metrics.top5, 1) << "two classes: every label is among five";
-  EXPECT_NEAR(metrics.nll, -(std::log(0.8) + std::log(0.4)) / 2, 1e-12);
-  EXPECT_NEAR(metrics.brier, (2 * 0.2 * 0.2 + 2 * 0.6 * 0.6) / 2, 1e-12);
-  EXPECT_NEAR(metrics.mean_confidence, 0.7, 1e-12);
-  EXPECT_NEAR(metrics.aurc, (0 + 0.5) / 2, 1e-12);  // risks 0, 1/2: one trapezoid of width 1/2 over 1/2
-  ASSERT_EQ(metrics.calibration.size(), 1U);
-  const CalibrationMetrics& two = metrics.calibration.at(2);
-  EXPECT_NEAR(two.ece, 0.7 - 0.5, 1e-12);  // both in (.5, 1]
-  EXPECT_NEAR(two.oe, 0.7 * 0.2, 1e-12);
-  EXPECT_NEAR(two.mce, 0.2, 1e-12);
-  EXPECT_NEAR(two.adaptive_ece, (0.6 + 0.2) / 2, 1e-12);  // .6 wrong alone, .8 right alone
-  EXPECT_NEAR(two.classwise_ece, 0.4 / 2, 1e-12);         // both classes: |1 − 1.4| and |1 − .6| over 2
+  EXPECT_DOUBLE_EQ(metrics.at("accuracy"), 0.5);
+  EXPECT_DOUBLE_EQ(metrics.at("top5"), 1) << "two classes: every label is among five";
+  EXPECT_NEAR(metrics.at("nll"), -(std::log(0.8) + std::log(0.4)) / 2, 1e-12);
+  EXPECT_NEAR(metrics.at("brier"), (2 * 0.2 * 0.2 + 2 * 0.6 * 0.6) / 2, 1e-12);
+  EXPECT_NEAR(metrics.at("mean_confidence"), 0.7, 1e-12);
+  EXPECT_NEAR(metrics.at("aurc"), (0 + 0.5) / 2, 1e-12);  // risks 0, 1/2: one trapezoid of width 1/2 over 1/2
+  ASSERT_EQ(to_json(metrics).at("calibration").size(), 1U);
+  EXPECT_NEAR(metrics.at("ece", 2), 0.7 - 0.5, 1e-12);  // both in (.5, 1]
+  EXPECT_NEAR(metrics.at("oe", 2), 0.7 * 0.2, 1e-12);
+  EXPECT_NEAR(metrics.at("mce", 2), 0.2, 1e-12);
+  EXPECT_NEAR(metrics.at("adaptive_ece", 2), (0.6 + 0.2) / 2, 1e-12);  // .6 wrong alone, .8 right alone
+  EXPECT_NEAR(metrics.at("classwise_ece", 2), 0.4 / 2, 1e-12);  // both classes: |1 − 1.4| and |1 − .6| over 2
 }
 
 TEST(Evaluate, NllSurvivesUnderflow) {
   // exp(−2000) is 0 in doubles, its logarithm is not.
   const at::Tensor logits = at::tensor({2000.0F, 0.0F}).view({1, 2});
   const Metrics metrics = compute_metrics(log_probabilities(logits), at::tensor({1}, at::kLong), {15});
-  EXPECT_EQ(metrics.nll, 2000);
-  EXPECT_EQ(metrics.mean_confidence, 1);
-  EXPECT_EQ(metrics.brier, 2);
-  EXPECT_EQ(metrics.calibration.at(15).ece, 1) << "a confidence of exactly 1 is counted";
+  EXPECT_EQ(metrics.at("nll"), 2000);
+  EXPECT_EQ(metrics.at("mean_confidence"), 1);
+  EXPECT_EQ(metrics.at("brier"), 2);
+  EXPECT_EQ(metrics.at("ece", 15), 1) << "a confidence of exactly 1 is counted";
 }
 
 TEST(Evaluate, FiveFirstOfMoreClasses) {
   const at::Tensor logits = at::tensor({7, 6, 5, 4, 3, 2, 1}, at::kFloat).view({1, 7}).repeat({7, 1});
   const at::Tensor labels = at::tensor({0, 1, 2, 3, 4, 5, 6}, at::kLong);
   const Metrics metrics = compute_metrics(log_probabilities(logits), labels, {});
-  EXPECT_DOUBLE_EQ(metrics.accuracy, 1.0 / 7);
-  EXPECT_DOUBLE_EQ(metrics.top5, 5.0 / 7);
-  EXPECT_TRUE(metrics.calibration.empty());
+  EXPECT_DOUBLE_EQ(metrics.at("accuracy"), 1.0 / 7);
+  EXPECT_DOUBLE_EQ(metrics.at("top5"), 5.0 / 7);
+  EXPECT_TRUE(to_json(metrics).at("calibration").empty());
   // All equal: the lower class comes first, so labels 0 … 4 are among the five and only 0 is the answer.
   const Metrics flat = compute_metrics(log_probabilities(at::zeros({7, 7})), labels, {});
-  EXPECT_DOUBLE_EQ(flat.accuracy, 1.0 / 7);
-  EXPECT_DOUBLE_EQ(flat.top5, 5.0 / 7);
-  EXPECT_NEAR(flat.nll, std::log(7.0), 1e-12);
+  EXPECT_DOUBLE_EQ(flat.at("accuracy"), 1.0 / 7);
+  EXPECT_DOUBLE_EQ(flat.at("top5"), 5.0 / 7);
+  EXPECT_NEAR(flat.at("nll"), std::log(7.0), 1e-12);
 }
 
 TEST(Evaluate, OneSampleAndManyBins) {
   const Metrics metrics =
       compute_metrics(log_probabilities(at::zeros({1, 4})), at::tensor({0}, at::kLong), {1, 15, 100});
-  EXPECT_EQ(metrics.aurc, 0);
-  for (const auto& [bins, calibration] : metrics.calibration) {
-    EXPECT_NEAR(calibration.ece, 0.75, 1e-12) << bins;
-    EXPECT_NEAR(calibration.adaptive_ece, 0.75, 1e-12) << bins;
-    EXPECT_NEAR(calibration.classwise_ece, (0.75 + 3 * 0.25) / 4, 1e-12) << bins;
+  EXPECT_EQ(metrics.at("aurc"), 0);
+  for (const int bins : {1, 15, 100}) {
+    EXPECT_NEAR(metrics.at("ece", bins), 0.75, 1e-12) << bins;
+    EXPECT_NEAR(metrics.at("adaptive_ece", bins), 0.75, 1e-12) << bins;
+    EXPECT_NEAR(metrics.at("classwise_ece", bins), (0.75 + 3 * 0.25) / 4, 1e-12) << bins;
   }
 }
 
@@ -81,9 +83,9 @@ TEST(Evaluate, AgreesWithTheFunctionsOfCalibration) {
   const Metrics metrics = compute_metrics(log_probs, labels, {15});
   const at::Tensor probs = log_probs.exp();
   const ReliabilityBins bins = reliability_bins(probs, labels, 15);
-  EXPECT_DOUBLE_EQ(metrics.calibration.at(15).ece, expected_calibration_error(bins));
-  EXPECT_NEAR(metrics.calibration.at(15).adaptive_ece, adaptive_calibration_error(top1(probs, labels), 15), 1e-12);
-  EXPECT_NEAR(metrics.accuracy, (probs.argmax(1) == labels).to(at::kDouble).mean().item<double>(), 1e-12);
+  EXPECT_DOUBLE_EQ(metrics.at("ece", 15), expected_calibration_error(bins));
+  EXPECT_NEAR(metrics.at("adaptive_ece", 15), adaptive_calibration_error(top1(probs, labels), 15), 1e-12);
+  EXPECT_NEAR(metrics.at("accuracy"), (probs.argmax(1) == labels).to(at::kDouble).mean().item<double>(), 1e-12);
 }
 
 TEST(Evaluate, RefusesWhatDoesNotFit) {
@@ -95,6 +97,36 @@ TEST(Evaluate, RefusesWhatDoesNotFit) {
   const at::Tensor broken = log_probs.clone();
   broken[1][2] = std::numeric_limits<double>::quiet_NaN();
   EXPECT_THROW(compute_metrics(broken, labels, {15}), NonFiniteError);
+}
+
+TEST(Metrics, EveryRowComesThroughJson) {
+  const Metrics metrics =
+      compute_metrics(log_probabilities(at::randn({30, 7})), at::randint(7, {30}, at::kLong), {3, 20});
+  EXPECT_EQ(metrics.values.size(), metric_columns({3, 20}).size());
+  const auto json = to_json(metrics);
+  for (const auto& row : metric_registry().rows())
+    EXPECT_TRUE((row.binned ? json["calibration"]["20"] : json).contains(row.name)) << row.name;
+  const Metrics again = metrics_from_json(nlohmann::json::parse(json.dump()));
+  EXPECT_EQ(again.n, 30);
+  EXPECT_EQ(again.values, metrics.values);
+}
+
+TEST(Metrics, WhatJsonLacksIsNotThere) {
+  const auto some = metrics_from_json(nlohmann::json::parse(
+      R"({"nll": null, "top5": 0.9, "other": 1, "calibration": {"15": {"ece": 0.25, "oe": "x"}, "many": {"ece": 1}}})"));
+  EXPECT_EQ(some.values, (std::map<MetricKey, double>{{{"top5"}, 0.9}, {{"ece", 15}, 0.25}}));
+  EXPECT_EQ(some.find({"ece", 15}), 0.25);
+  EXPECT_FALSE(some.find({"ece", 100}).has_value());
+  EXPECT_TRUE(metrics_from_json(nullptr).values.empty());
+}
+
+TEST(Metrics, AnImagesNumbersHaveTheMetricAsTheirMean) {
+  const at::Tensor log_probs = log_probabilities(at::randn({50, 7})), labels = at::randint(7, {50}, at::kLong);
+  const Metrics metrics = compute_metrics(log_probs, labels, {});
+  const auto all = image_scores(log_probs, labels);
+  EXPECT_EQ(all.size(), 5U);
+  for (const auto& [name, scores] : all)
+    EXPECT_EQ(metrics.at(name), std::accumulate(scores.begin(), scores.end(), 0.0) / 50) << name;
 }
 
 TEST(Ensemble, IsTheWeightedMeanOfProbabilities) {

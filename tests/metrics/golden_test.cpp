@@ -15,21 +15,20 @@ void expect_metrics(const Metrics& metrics, const nlohmann::json& expected) {
   const auto expect = [](double value, const nlohmann::json& object, const std::string& key) {
     EXPECT_NEAR(value, object.at(key).get<double>(), kTolerance) << key;
   };
-  expect(metrics.accuracy, expected, "accuracy");
-  expect(metrics.top5, expected, "top5");
-  expect(metrics.nll, expected, "nll");
-  expect(metrics.brier, expected, "brier");
-  expect(metrics.mean_confidence, expected, "mean_confidence");
-  expect(metrics.aurc, expected, "aurc");
-  ASSERT_EQ(metrics.calibration.size(), 3U);
-  for (const auto& [bins, calibration] : metrics.calibration) {
+  expect(metrics.at("accuracy"), expected, "accuracy");
+  expect(metrics.at("top5"), expected, "top5");
+  expect(metrics.at("nll"), expected, "nll");
+  expect(metrics.at("brier"), expected, "brier");
+  expect(metrics.at("mean_confidence"), expected, "mean_confidence");
+  expect(metrics.at("aurc"), expected, "aurc");
+  for (const int bins : {10, 15, 100}) {
     SCOPED_TRACE(bins);
     const nlohmann::json& at = expected.at("bins" + std::to_string(bins));
-    expect(calibration.ece, at, "ece");
-    expect(calibration.oe, at, "oe");
-    expect(calibration.mce, at, "mce");
-    expect(calibration.adaptive_ece, at, "adaptive_ece");
-    expect(calibration.classwise_ece, at, "classwise_ece");
+    expect(metrics.at("ece", bins), at, "ece");
+    expect(metrics.at("oe", bins), at, "oe");
+    expect(metrics.at("mce", bins), at, "mce");
+    expect(metrics.at("adaptive_ece", bins), at, "adaptive_ece");
+    expect(metrics.at("classwise_ece", bins), at, "classwise_ece");
   }
 }
 
@@ -64,7 +63,7 @@ TEST(GoldenTemperature, MatchesTheGridSearch) {
   EXPECT_NEAR(fit.temperature, expected.at("temperature").get<double>(), 0.003);
   EXPECT_NEAR(fit.nll, expected.at("nll").get<double>(), 1e-5);
   const Metrics scaled = compute_metrics(log_probabilities(file.at("logits"), fit.temperature), file.at("labels"), {});
-  EXPECT_NEAR(scaled.nll, fit.nll, 1e-12) << "the fit's NLL is that of the scaled probabilities";
+  EXPECT_NEAR(scaled.at("nll"), fit.nll, 1e-12) << "the fit's NLL is that of the scaled probabilities";
 }
 
 }  // namespace

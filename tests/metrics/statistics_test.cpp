@@ -105,10 +105,11 @@ TEST(BootstrapCalibration, AgreesWithAPlainBootstrap) {
     EXPECT_LT(spread.low, estimate);
     EXPECT_GT(spread.high, estimate);
   };
-  const CalibrationSpread spread = bootstrap_calibration({answers}, {15, 100}, options).at(100);
-  check(spread.ece, eces, ece(answers, 100));
-  check(spread.oe, oes, overconfidence_error(reliability_bins(answers, 100)));
-  EXPECT_NEAR(spread.member_ece_std, spread.ece.std, 1e-12) << "one member is the mean of the members";
+  const auto spreads = bootstrap_calibration({answers}, {15, 100}, options);
+  const CalibrationSpread& spread = spreads.at({"ece", 100});
+  check(spread.mean, eces, ece(answers, 100));
+  check(spreads.at({"oe", 100}).mean, oes, overconfidence_error(reliability_bins(answers, 100)));
+  EXPECT_NEAR(spread.member_std, spread.mean.std, 1e-12) << "one member is the mean of the members";
 }
 
 TEST(BootstrapCalibration, CoversTheSpreadOverTestSets) {
@@ -121,7 +122,7 @@ TEST(BootstrapCalibration, CoversTheSpreadOverTestSets) {
     one.hits.assign(all.hits.begin() + set * 2'000, all.hits.begin() + (set + 1) * 2'000);
     eces.push_back(ece(one, 15));
     if (set == 0) {
-      const Spread spread = bootstrap_calibration({one}, {15}).at(15).ece;
+      const Spread spread = bootstrap_calibration({one}, {15}).at({"ece", 15}).mean;
       EXPECT_LT(spread.low, ece(one, 15));
       EXPECT_GT(spread.high, ece(one, 15));
     }
@@ -130,18 +131,18 @@ TEST(BootstrapCalibration, CoversTheSpreadOverTestSets) {
   first.confidences.assign(all.confidences.begin(), all.confidences.begin() + 2'000);
   first.hits.assign(all.hits.begin(), all.hits.begin() + 2'000);
   const double std = *summarise(eces).std;  // known to 1/√78 = 11 %
-  EXPECT_NEAR(bootstrap_calibration({first}, {15}).at(15).ece.std, std, 0.4 * std);
+  EXPECT_NEAR(bootstrap_calibration({first}, {15}).at({"ece", 15}).mean.std, std, 0.4 * std);
 }
 
 TEST(BootstrapCalibration, ResamplesMembersTogether) {
   const Top1 answers = golden_answers("overconfident");
-  const auto one = bootstrap_calibration({answers}, {15}).at(15);
-  const auto twice = bootstrap_calibration({answers, answers}, {15}).at(15);
-  EXPECT_NEAR(twice.ece.std, one.ece.std, 1e-12) << "the same member twice tells nothing new";
-  EXPECT_NEAR(twice.ece.low, one.ece.low, 1e-12);
-  EXPECT_NEAR(twice.member_oe_std, one.oe.std, 1e-12);
-  const auto other = bootstrap_calibration({answers, golden_answers("underconfident")}, {15}).at(15);
-  EXPECT_LT(other.ece.std, one.ece.std + other.member_ece_std);
+  const MetricKey ece15{"ece", 15}, oe15{"oe", 15};
+  const auto one = bootstrap_calibration({answers}, {15}), twice = bootstrap_calibration({answers, answers}, {15});
+  EXPECT_NEAR(twice.at(ece15).mean.std, one.at(ece15).mean.std, 1e-12) << "the same member twice tells nothing new";
+  EXPECT_NEAR(twice.at(ece15).mean.low, one.at(ece15).mean.low, 1e-12);
+  EXPECT_NEAR(twice.at(oe15).member_std, one.at(oe15).mean.std, 1e-12);
+  const auto other = bootstrap_calibration({answers, golden_answers("underconfident")}, {15}).at(ece15);
+  EXPECT_LT(other.mean.std, one.at(ece15).mean.std + other.member_std);
   EXPECT_THROW(bootstrap_calibration({answers, drawn_answers(3, 0)}, {15}), c10::Error);
   EXPECT_THROW(bootstrap_calibration({}, {15}), c10::Error);
 }
@@ -152,7 +153,7 @@ TEST(CalibrationFloor, MatchesTheExpectedAbsoluteDeviation) {
   const Top1 answers{std::vector<double>(50, 0.5), std::vector<std::uint8_t>(50, 0)};
   const double expected = std::exp(std::lgamma(51) - 2 * std::lgamma(26) - 51 * std::log(2.0));
   ASSERT_NEAR(expected, 0.0561376, 1e-7);
-  const CalibrationFloor floor = calibration_floor({answers}, {10}, {.rounds = 20'000, .seed = 0}).at(10);
+  const CalibrationFloor floor = calibration_floor({answers}, {10}, {.rounds = 20'000, .seed = 0}).at({"ece", 10});
   EXPECT_NEAR(floor.members.at(0), expected, 0.0015);
   EXPECT_NEAR(floor.low, 0, 1e-12);       // 11 % of the rounds hit exactly 25 times
   EXPECT_NEAR(floor.high, 0.14, 0.0201);  // ±7 hits of 50: P(|X − 25| > 7) = 3.3 %, with > 6: 6.5 %
@@ -162,15 +163,15 @@ TEST(CalibrationFloor, NeedsNoHits) {
   Top1 answers = golden_answers("overconfident");
   const auto before = calibration_floor({answers}, {15, 100});
   answers.hits.assign(answers.size(), 0);
-  EXPECT_EQ(calibration_floor({answers}, {15, 100}).at(100).members, before.at(100).members);
-  EXPECT_GT(before.at(100).members[0], before.at(15).members[0]);
+  EXPECT_EQ(calibration_floor({answers}, {15, 100}).at({"ece", 100}).members, before.at({"ece", 100}).members);
+  EXPECT_GT(before.at({"ece", 100}).members[0], before.at({"ece", 15}).members[0]);
   const Top1 certain{{1, 1, 0}, {0, 0, 1}};
-  EXPECT_EQ(calibration_floor({certain}, {15}).at(15).high, 0) << "confidence 1 always hits, 0 never";
+  EXPECT_EQ(calibration_floor({certain}, {15}).at({"ece", 15}).high, 0) << "confidence 1 always hits, 0 never";
 }
 
 TEST(CalibrationFloor, IsWhatACalibratedNetworkShows) {
   const Top1 answers = drawn_answers(10'000, 0);
-  const CalibrationFloor floor = calibration_floor({answers}, {100}).at(100);
+  const CalibrationFloor floor = calibration_floor({answers}, {100}).at({"ece", 100});
   EXPECT_GT(ece(answers, 100), floor.low);
   EXPECT_LT(ece(answers, 100), floor.high);
   EXPECT_GT(ece(drawn_answers(10'000, 0.05), 100), floor.high);
@@ -180,11 +181,12 @@ TEST(Statistics, DoNotDependOnThreads) {
   const std::vector<Top1> members{golden_answers("overconfident"), golden_answers("underconfident")};
   const int threads = at::get_num_threads();
   const auto all = [&] {
-    const auto spread = bootstrap_calibration(members, {15}).at(15);
-    const auto floor = calibration_floor(members, {15}).at(15);
+    const auto spreads = bootstrap_calibration(members, {15});
+    const CalibrationSpread &ece15 = spreads.at({"ece", 15}), &oe15 = spreads.at({"oe", 15});
+    const auto floor = calibration_floor(members, {15}).at({"ece", 15});
     const auto mean = bootstrap_means({members[0].confidences}).at(0);
-    return std::vector<double>{spread.ece.low, spread.oe.high, spread.member_oe_std, floor.members[1], floor.low,
-                               mean.low,       mean.std};
+    return std::vector<double>{ece15.mean.low, oe15.mean.high, oe15.member_std, floor.members[1],
+                               floor.low,      mean.low,       mean.std};
   };
   at::set_num_threads(1);
   const auto one = all();

@@ -33,6 +33,8 @@ CommandRow add_run_command(CLI::App& root, GlobalOptions& global);
 CommandRow add_preview_command(CLI::App& root, GlobalOptions& global);
 CommandRow add_report_command(CLI::App& root, GlobalOptions& global);
 
+CommandRow add_config_docs_command(CLI::App& root);
+
 // `ekd data verify|info|make-synthetic`: a row for each.
 std::vector<CommandRow> add_data_commands(CLI::App& root, GlobalOptions& global);
 

@@ -1,23 +1,19 @@
-// Plain tables for people.
+// The table of numbers that follows a training or an evaluation.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "ekd/core/metrics.h"
+#include "ekd/metrics/metrics.h"
 
 namespace ekd {
 
-// Columns as wide as their widest cell, two spaces between; the first column is left-aligned, the others right-aligned.
-std::string text_table(const std::vector<std::vector<std::string>>& rows);
-
-struct MetricsRow {
+struct NamedMetrics {
   std::string name;
-  nlohmann::json metrics;  // as to_json(Metrics) writes them
+  Metrics metrics;
 };
 
-// Name, n, accuracy %, NLL, Brier, and ECE and OE at each number of bins.
-std::string metrics_table(const std::vector<MetricsRow>& rows);
+// Name, n, and the metrics that belong in brief, at each number of bins that the first row has.
+std::string metrics_table(const std::vector<NamedMetrics>& rows);
 
 }  // namespace ekd

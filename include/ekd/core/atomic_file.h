@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -19,6 +20,8 @@ bool path_exists(const std::filesystem::path& path);
 
 // The whole file. Throws IoError where it cannot be read, MemoryError where it does not fit.
 std::vector<std::byte> read_file(const std::filesystem::path& path);
+
+std::string read_text(const std::filesystem::path& path);
 
 // Makes the folder and its parents. Throws IoError.
 void make_directories(const std::filesystem::path& path);

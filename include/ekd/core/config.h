@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,8 @@ struct DistillConfig {
   double temperature = 50;
   double kd_weight = 0.8;
   double ce_weight = 0.2;
+  std::string loss = "kd";
+  std::map<std::string, double> loss_settings;  // of the losses, by the key's part after "distill."
 };
 
 struct EvalConfig {

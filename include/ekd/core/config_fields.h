@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -13,16 +14,29 @@
 
 namespace ekd {
 
-using FieldPointer =
-    std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::int64_t>*, std::vector<std::string>*>;
+using FieldPointer = std::variant<bool*, std::int64_t*, double*, std::optional<double>*, std::string*,
+                                  std::vector<std::int64_t>*, std::vector<std::string>*>;
 
-// What a value may be. Numbers: the range, for lists of every element. Strings: one of `names` where there are any.
+// What a value may be. Numbers: the range, for lists of every element. Strings: one of `names` where there are any, or
+// empty where that is the default.
 struct Accepted {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   bool above_min = false;  // min itself is not accepted
   std::vector<std::string> names;
+  bool or_empty = false;
 };
+
+inline Accepted at_least(double min) { return {.min = min, .names = {}}; }
+inline Accepted above(double min) { return {.min = min, .above_min = true, .names = {}}; }
+inline Accepted between(double min, double max) { return {.min = min, .max = max, .names = {}}; }
+inline Accepted above_up_to(double min, double max) { return {.min = min, .max = max, .above_min = true, .names = {}}; }
+inline Accepted one_of(std::vector<std::string> names) { return {.names = std::move(names)}; }
+inline Accepted one_of_or_empty(std::vector<std::string> names) {
+  return {.names = std::move(names), .or_empty = true};
+}
+
+constexpr double kMaxCount = 1e9;  // images, steps, epochs: far above use, far below overflow
 
 // What a difference means when a run is resumed.
 enum class OnResume {
@@ -41,10 +55,25 @@ struct Field {
   OnResume on_resume = OnResume::kMustMatch;
 };
 
-// Names that registries of higher layers accept, by key: {"model.name": {"wrn_40_2", …}, …}.
-using Catalogue = std::map<std::string, std::vector<std::string>>;
+// A number that a distillation loss reads from DistillConfig::loss_settings; its key is distill.NAME.
+struct LossSetting {
+  std::string name;
+  double value = 0;  // the default
+  Accepted accepted;
+  std::string help;
+};
 
-// The fields of `config` that `command` knows, in the order they are printed. Pointers lead into `config`.
+// What the registries of higher layers add to the list.
+struct Catalogue {
+  std::map<std::string, std::vector<std::string>> names;  // accepted, by key: {"model.name": {"wrn_40_2", …}, …}
+  std::vector<LossSetting> loss_settings;
+};
+
+// The part of them that says which images are used: evaluations read these too.
+std::vector<Field> data_fields(DataConfig& data);
+
+// The fields of `config` that `command` knows, in the order they are printed. Pointers lead into `config`; an
+// assignment to it ends their life.
 std::vector<Field> config_fields(Config& config, Command command, const Catalogue& catalogue);
 
 // "a number > 0", "one of none, mixup, …": for messages and documentation.

@@ -1,6 +1,7 @@
 // JSON as a user may hand it to us: duplicate keys and bombs of nesting are errors, and messages fit one line.
 #pragma once
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -10,6 +11,12 @@ namespace ekd {
 
 // Throws JsonError. Insertion order of keys is not kept.
 nlohmann::json parse_strict_json(std::string_view text);
+
+// A file that a user wrote: throws UsageError where it cannot be read or is no JSON.
+nlohmann::json read_users_json(const std::filesystem::path& path);
+
+// A file that ekd wrote: throws WeightsError where it is damaged, IoError where it cannot be read.
+nlohmann::json read_own_json(const std::filesystem::path& path);
 
 struct JsonError : std::runtime_error {
   using std::runtime_error::runtime_error;

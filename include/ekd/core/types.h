@@ -5,6 +5,8 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +35,24 @@ struct Dataset {
   std::string sha256;  // over the images and labels that were kept: what a resumed run compares
 };
 
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+// What a network says about images.
+struct Outputs {
+  at::Tensor logits;                  // [N, classes]
+  std::vector<NamedTensor> features;  // named stage outputs [N, C', H', W'] or [N, C']: handles to tensors that exist
+                                      // anyway
+
+  // Throws c10::Error where there is no feature of that name.
+  const at::Tensor& feature(const std::string& name) const;
+};
+
+// Which teachers are asked, by index, and for which features beside their logits.
+using TeacherQuestions = std::map<std::size_t, std::set<std::string>>;
+
 // One training batch after augmentation.
 struct Batch {
   at::Tensor images;  // float32 or bfloat16 [views * B, C, H, W], normalised, channels_last; the views of one image lie
@@ -40,10 +60,20 @@ struct Batch {
   at::Tensor targets;  // float32 [B, classes]; rows sum to 1
   at::Tensor labels;   // int64 [B]; what the images showed before mixing
   std::int64_t views = 1;
-  std::vector<at::Tensor> teacher_logits;  // float32 [B, classes] per teacher, of the first B images; or undefined
+  std::vector<Outputs> teachers;  // of the first B images, logits in float32; empty for a teacher that was not asked
 
   std::int64_t size() const { return labels.size(0); }
+
+  // Every tensor of the batch, in one order; some may be undefined. Whatever copies batches uses this list.
+  std::vector<at::Tensor*> tensors();
+
+  // The same batch with the answers to these questions alone.
+  Batch with_answers_to(const TeacherQuestions& questions) const;
 };
+
+// Makes `place` a copy of `batch` in the memory that the tensors of `place` have: new memory where `place` is empty.
+// Throws c10::Error where the two differ in their tensors' shapes.
+void copy_in_place(Batch& place, const Batch& batch);
 
 // What a network said about a split.
 struct Predictions {
@@ -55,18 +85,14 @@ struct Predictions {
 struct LossTerm {
   std::string name;
   at::Tensor value;
-  double weight = 1;
+  double weight = 1;  // the same in all steps: a CUDA graph keeps numbers of the host as they were when it was recorded
+  at::Tensor ramp;    // a further weight that changes in the training, 0-dim on the device; undefined: 1
 };
 
-// Terms stay separate and named until they are logged; total = Σ weight · value.
+// Terms stay separate and named until they are logged; total = Σ weight · ramp · value.
 struct LossTerms {
   std::vector<LossTerm> terms;
   at::Tensor total() const;
-};
-
-struct NamedTensor {
-  std::string name;
-  at::Tensor tensor;
 };
 
 }  // namespace ekd

@@ -1,9 +1,8 @@
-// Augmented batches, each with the logits of the teachers attached. One stream may feed several learners.
+// Augmented batches, each with the answers of the teachers attached. One stream may feed several learners.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <set>
 #include <vector>
 
 #include "ekd/augment/augmentation.h"
@@ -26,9 +25,9 @@ class BatchStream {
   // Fixes the order and the draws of an epoch, whatever was asked for before.
   void begin_epoch(std::int64_t epoch);
 
-  // The batch of 0-based `step` of that epoch: a function of (seed, epoch, step). Of the teachers only those of these
-  // indices are asked; the others' logits stay undefined.
-  Batch batch(std::int64_t step, const std::set<std::size_t>& teachers = {}) const;
+  // The batch of 0-based `step` of that epoch: a function of (seed, epoch, step). Its teachers are asked these
+  // questions and no other.
+  Batch batch(std::int64_t step, const TeacherQuestions& questions = {}) const;
 
   const std::vector<Teacher>& teachers() const { return teachers_->teachers(); }
 

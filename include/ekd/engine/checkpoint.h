@@ -19,7 +19,8 @@ struct Position {
 
 // What must be the same for a checkpoint to be the same run's.
 struct RunIdentity {
-  std::string config_sha256;  // over the settings that matter
+  nlohmann::json settings = nlohmann::json::object();  // by key, those that must not change: {"optim.lr": 0.05, …}
+  nlohmann::json defaults = nlohmann::json::object();  // of the same keys, for checkpoints from before a key existed
   std::string dataset_sha256;
   std::vector<std::string> teacher_sha256;
   std::string compute;  // device, CPU capability, threads, precision: a difference warns
@@ -39,7 +40,7 @@ struct Checkpoint {
   at::Tensor sums;  // double [terms + 1]
   std::int64_t samples = 0;
   double epoch_seconds = 0, total_seconds = 0;
-  std::vector<NamedTensor> model, momentum;  // the live tensors
+  std::vector<NamedTensor> model, objective, momentum;  // the live tensors
 };
 
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);

@@ -20,7 +20,8 @@ class EpochSums {
   void begin_step(std::int64_t step, std::int64_t batch_size);
 
   // Adds a batch's terms, unweighted, and their weighted total "loss". The device's part: from the second call on it
-  // works on the same tensors, whatever happens between two calls.
+  // works on the same tensors, whatever happens between two calls. Throws c10::Error where the terms or their weights
+  // are not those of the first call: a replayed step would go on with the first.
   void add(const LossTerms& losses, const at::Tensor& total, std::int64_t batch_size);
 
   struct NonFinite {
@@ -39,20 +40,22 @@ class EpochSums {
 
   void clear();
 
-  // For checkpoints: the sums as a double tensor on the CPU, their names, and the number of samples. Nothing where no
-  // step was added.
+  // What a checkpoint holds: the sums as a double tensor on the CPU, their names, and the number of samples. Nothing
+  // where no step was added.
   at::Tensor values() const;
   std::vector<std::string> names() const { return samples_ > 0 ? names_ : std::vector<std::string>(); }
   std::int64_t samples() const { return samples_; }
   void restore(const at::Tensor& values, const std::vector<std::string>& names, std::int64_t samples);
 
  private:
+  void check_weights(const LossTerms& losses);
   void set_names(std::vector<std::string> names);
 
   std::vector<std::string> names_;
-  at::Tensor step_;       // int64, 0-dim: the index of the step that is added next
-  at::Tensor sums_;       // double [terms + 1]
-  at::Tensor first_bad_;  // int64 [terms + 1], -1 where all was finite
+  std::vector<double> weights_;  // of the terms, from the first step on
+  at::Tensor step_;              // int64, 0-dim: the index of the step that is added next
+  at::Tensor sums_;              // double [terms + 1]
+  at::Tensor first_bad_;         // int64 [terms + 1], -1 where all was finite
   std::int64_t samples_ = 0;
 };
 

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
-#include "ekd/core/config.h"
+#include "ekd/core/config_fields.h"
+#include "ekd/metrics/metrics.h"
 
 namespace ekd {
 
@@ -21,28 +23,37 @@ struct EvaluationMember {
 // weight that is negative.
 EvaluationMember parse_member(const std::string& text, bool predictions);
 
-// Data settings that were given; the others come from the members' runs.
-struct DataOverrides {
-  std::optional<std::string> dataset, dir;
-  std::optional<std::int64_t> train_limit, test_limit, classes, val_size;
-};
-
 struct EvaluationRequest {
   std::vector<EvaluationMember> members;
-  DataOverrides data;
+  DataConfig data;
+  std::set<std::string> given;  // keys; data settings that are not among them come from the members' runs
   std::string split = "test";
   std::string model;  // for weights that do not say what they are
   std::string device = "auto", precision = "fp32";
   std::int64_t batch_size = 256, threads = 0;
-  std::vector<int> bins{15, 100};
+  std::vector<std::int64_t> bins{kReportedBins.begin(), kReportedBins.end()};
   std::optional<double> temperature;
   bool fit_temperature = false;
   std::string fit_on;            // predictions file; else the validation split
   std::string save_predictions;  // file to write, or empty
 };
 
-// The metrics as to_json writes them, "temperature", "members". Throws UsageError, DataError, WeightsError, IoError,
-// MemoryError.
-nlohmann::ordered_json run_evaluation(const EvaluationRequest& request);
+// The settings among the request's members. Pointers lead into `request`.
+std::vector<Field> evaluation_fields(EvaluationRequest& request, const Catalogue& catalogue);
+
+struct EvaluationResult {
+  Metrics metrics;  // after scaling where there is a temperature
+  std::optional<double> temperature;
+  std::optional<double> fitted_nll;  // on what the temperature was fitted on
+  std::vector<EvaluationMember> members;
+};
+
+// Throws UsageError, DataError, WeightsError, IoError, MemoryError.
+EvaluationResult run_evaluation(const EvaluationRequest& request);
+
+// The metrics, then "temperature": {"value", "nll"} or null, and "members": [{"path", "weight"}].
+nlohmann::ordered_json to_json(const EvaluationResult& result);
+
+nlohmann::ordered_json to_json(const std::vector<EvaluationMember>& members);
 
 }  // namespace ekd

@@ -1,14 +1,17 @@
 // Which images an evaluation uses: the settings given, else those of the runs under evaluation.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
-#include "ekd/engine/evaluation.h"
+#include "ekd/core/config.h"
 
 namespace ekd {
 
-// `runs` are run directories. Throws UsageError where runs disagree about a setting that was not given.
-DataConfig evaluation_data(const DataOverrides& given, const std::vector<std::string>& runs);
+// `keys` are those of the settings that were given; `runs` are run directories. Throws UsageError where runs disagree
+// about another one.
+DataConfig evaluation_data(const DataConfig& given, const std::set<std::string>& keys,
+                           const std::vector<std::string>& runs);
 
 }  // namespace ekd

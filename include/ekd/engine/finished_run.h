@@ -3,23 +3,19 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "ekd/core/types.h"
+#include "ekd/metrics/metrics.h"
 
 namespace ekd {
 
 struct FinishedRun {
   std::filesystem::path folder;
   std::int64_t seed = 0;
-  nlohmann::json metrics;  // "last" of result.json
+  Metrics metrics;  // "last" of result.json: what is there
 };
-
-// The number of a report's column that metrics hold: "ece15" is calibration, 15, ece. None where it is not there.
-std::optional<double> metric_of(const nlohmann::json& metrics, const std::string& column);
 
 // Throws WeightsError where result.json is damaged.
 FinishedRun read_finished_run(const std::filesystem::path& folder);

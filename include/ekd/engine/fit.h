@@ -1,7 +1,9 @@
 // The training loop: one stream of batches, one or several learners.
 #pragma once
 
+#include <cstddef>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "ekd/engine/batch_stream.h"
@@ -10,16 +12,18 @@
 
 namespace ekd {
 
-// Does a piece of a learner's work. False: it failed, and the learner, which may be gone by then, takes part no more.
-using LearnerGuard = std::function<bool(Learner& learner, const std::function<void()>& work)>;
+struct FitResult {
+  int stopped = 0;  // the stop_request() that was obeyed: then every learner that has not failed has saved a checkpoint
+  std::vector<std::optional<Failure>> failures;  // of each learner
+};
 
-// Lets errors through, so that one learner's error ends the training of all.
-bool unguarded(Learner& learner, const std::function<void()>& work);
+// Told at once, by its index, of a learner that has failed. It takes part no more: it may be destroyed then.
+using OnFailure = std::function<void(std::size_t index, const Failure& failure)>;
 
 // Trains every learner to its last epoch. Goes on from the smallest position; learners that are ahead wait for it. Each
-// batch is made once and seen by the teachers of those that take it. What the stream throws ends the training of all.
-// Returns 0, or the stop_request() that was obeyed: then every learner has saved its checkpoint.
-int fit(BatchStream& stream, std::vector<Learner*> learners, ProgressStyle style,
-        const LearnerGuard& guard = unguarded);
+// batch is made once and seen by the teachers of those that take it. A learner that fails leaves the others alone; what
+// the stream throws ends the training of all.
+FitResult fit(BatchStream& stream, const std::vector<Learner*>& learners, ProgressStyle style,
+              const OnFailure& on_failure = {});
 
 }  // namespace ekd

@@ -9,13 +9,14 @@
 
 #include "ekd/core/config.h"
 #include "ekd/core/device.h"
-#include "ekd/core/metrics.h"
 #include "ekd/engine/checkpoint.h"
 #include "ekd/engine/epoch_sums.h"
+#include "ekd/engine/failure.h"
 #include "ekd/engine/objective.h"
 #include "ekd/engine/predict.h"
 #include "ekd/engine/sgd.h"
 #include "ekd/engine/step_graph.h"
+#include "ekd/metrics/metrics.h"
 #include "ekd/models/classifier.h"
 #include "ekd/run/metric_log.h"
 #include "ekd/run/run_dir.h"
@@ -37,6 +38,7 @@ struct LearnerSetup {
   PredictOptions predict;  // its precision is also the training's
   WatchedSplit watched;
   RunIdentity identity;
+  WorkContext work;   // of its steps, for what goes wrong with them
   std::string label;  // before each epoch's line in the log: whose it is where several train together
 };
 
@@ -74,11 +76,14 @@ class Learner {
   std::string folder() const { return dir_.folder().string(); }
 
  private:
-  Batch own_part(const Batch& batch) const;
   void compute_step(const Batch& batch);
   void resume();
+  NonFiniteError not_finite(const std::string& what, const std::string& when, Position at,
+                            const std::string& advice = "") const;
+  void check_all(const std::string& when, Position at);
   void check_finite() const;
   Checkpoint checkpoint() const;
+  double epochs_done() const;
   double rate_at(std::int64_t epoch, std::int64_t step) const;
   std::optional<Metrics> evaluate_epoch();
   void log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds);
@@ -88,6 +93,7 @@ class Learner {
   std::int64_t steps_per_epoch_;
   Sgd sgd_;
   EpochSums sums_;
+  at::Tensor epoch_;  // as in DistillationInput; undefined where the objective does not need it
   Position position_;
   BestEpoch best_;
   double epoch_seconds_ = 0, total_seconds_ = 0;

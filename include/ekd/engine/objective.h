@@ -1,27 +1,50 @@
-// What a training minimises: named loss terms of a batch and the network's logits. This is all in which the training
+// What a training minimises: named loss terms of a batch and the network's outputs. This is all in which the training
 // commands differ.
 #pragma once
 
-#include <functional>
+#include <cstdint>
+#include <memory>
 #include <vector>
 
-#include "ekd/core/config.h"
 #include "ekd/core/types.h"
+#include "ekd/losses/distillation.h"
+#include "ekd/models/classifier.h"
 
 namespace ekd {
 
-struct Objective {
-  // logits float32 [views * B, classes].
-  std::function<LossTerms(const Batch& batch, const at::Tensor& logits)> terms;
-  std::vector<std::size_t> teachers;  // indices into Batch::teacher_logits of those it looks at
+// What the network's features look like, by its answer to `image` [1, channels, H, W]; leaves it in evaluation mode.
+std::vector<FeatureShape> feature_shapes(Classifier& model, const at::Tensor& image);
+
+class Objective {
+ public:
+  // Cross-entropy "ce" of the first B logits against the targets; where the batch has several views also their
+  // Jensen-Shannon divergence "js" with weight js_weight.
+  explicit Objective(double js_weight) : js_weight_(js_weight) {}
+
+  // ce_weight · (the terms above) + kd_weight · (the terms of the row's loss), which sees the first B outputs and the
+  // teachers of these indices into Batch::teachers.
+  Objective(double js_weight, const DistillationLossRow& row, const DistillConfig& config, const LossContext& context,
+            std::vector<std::size_t> teachers);
+
+  // outputs of [views * B] images, logits in float32, features where needs() has them. `epoch` as in DistillationInput.
+  LossTerms terms(const Batch& batch, const Outputs& outputs, const at::Tensor& epoch) const;
+
+  // What a batch's teachers have to be asked.
+  const TeacherQuestions& questions() const { return questions_; }
+  // What else it looks at: features are the student's.
+  const LossNeeds& needs() const { return needs_; }
+
+  // The loss's own tensors, as "loss.NAME".
+  std::vector<NamedTensor> parameters() const;
+  std::vector<NamedTensor> state() const;  // parameters, then buffers
+  void to(at::Device device);
+
+ private:
+  double js_weight_, ce_weight_ = 1, kd_weight_ = 0;
+  std::unique_ptr<DistillationLoss> loss_;  // null without teachers
+  LossNeeds needs_;
+  std::vector<std::size_t> teachers_;
+  TeacherQuestions questions_;
 };
-
-// Cross-entropy "ce" of the first B logits against the targets; where the batch has several views also their
-// Jensen-Shannon divergence "js" with weight js_weight.
-Objective supervised_objective(double js_weight);
-
-// ce_weight · (the supervised objective) + kd_weight · "kd", the distillation term from the teachers of these indices
-// into Batch::teacher_logits; it sees the first B logits. Throws UsageError for an unknown way to combine.
-Objective distillation_objective(const DistillConfig& config, double js_weight, std::vector<std::size_t> teachers);
 
 }  // namespace ekd

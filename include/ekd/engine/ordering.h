@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "ekd/run/ordering_table.h"
+#include "ekd/engine/ordering_table.h"
 
 namespace ekd {
 

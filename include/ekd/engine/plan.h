@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,12 +13,15 @@
 
 namespace ekd {
 
+// Published numbers by column, some of published_columns(); none for a row that was not published.
+using PublishedNumbers = std::optional<std::map<std::string, double>>;
+
 struct PlanRun {
   std::string name;
   Command command = Command::kTrainTeacher;
   std::vector<nlohmann::json> layers;  // configurations, later ones over earlier ones, over the command's defaults
   std::vector<std::string> teachers;   // names of other runs of the plan
-  nlohmann::json paper;                // {"accuracy", "ece100", "oe100"} or null
+  PublishedNumbers paper;
 };
 
 struct PlanMember {
@@ -27,7 +32,7 @@ struct PlanMember {
 struct PlanEvaluation {
   std::string name;
   std::vector<PlanMember> members;
-  nlohmann::json paper;
+  PublishedNumbers paper;
 };
 
 // A claim: row `better` is better than row `than` in `metric`, one of ordered_metrics().

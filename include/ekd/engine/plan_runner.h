@@ -3,20 +3,33 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "ekd/core/config_fields.h"
 #include "ekd/engine/plan.h"
 #include "ekd/run/progress.h"
 
 namespace ekd {
 
+// How a plan is worked through, as `ekd run` is told.
+struct PlanSettings {
+  std::string out;                // empty: runs/ and the plan's name
+  std::vector<std::string> only;  // each may hold several names, with commas between
+  std::int64_t seeds = 0;         // 0: the plan's
+  std::string budget, share;      // "25m", "2/8"
+  std::int64_t group_size = 16;
+};
+
+std::vector<Field> plan_fields(PlanSettings& settings);
+
 struct PlanRequest {
   Plan plan;
   std::filesystem::path out;
-  std::vector<std::pair<std::string, std::string>> overrides;  // key and text, over every run's own settings
-  std::vector<std::string> only;                               // rows to make, with what they need; empty: all
+  std::map<std::string, nlohmann::json> overrides;  // by key, over every run's own settings
+  std::vector<std::string> only;                    // rows to make, with what they need; empty: all
   std::int64_t share = 0, shares = 1;  // makes every shares-th row, from the share-th on, and what these need
   std::int64_t group_size = 16;        // most students that are trained together
   ProgressStyle progress = ProgressStyle::kNone;

@@ -10,15 +10,22 @@
 #include <string>
 #include <vector>
 
-#include "ekd/run/differing_settings.h"
-#include "ekd/run/report_table.h"
+#include "ekd/core/config_fields.h"
+#include "ekd/engine/differing_settings.h"
+#include "ekd/engine/report_table.h"
 
 namespace ekd {
 
 struct ReportRequest {
   std::vector<std::string> runs;  // run folders, or the one plan where `out` is given
   std::string out;                // the folder of a plan's runs
+  std::string format = "text", columns = "";
+  bool compare = false, orderings = false;  // instead of results
+  bool paper = true;                        // published numbers beside
 };
+
+// The settings among the request's members. Pointers lead into `request`.
+std::vector<Field> report_fields(ReportRequest& request);
 
 // Run folders: one row for those that differ in the seed's "-sN" only, in the order given; a plan: its order, names and
 // published numbers. Unfinished runs are left out with a warning. Throws UsageError where nothing has finished or a

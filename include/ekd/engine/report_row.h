@@ -1,18 +1,18 @@
 // One row of a report: the finished seeds of one name to means, spreads, intervals and the comparison with the paper.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "ekd/engine/finished_run.h"
-#include "ekd/run/report_table.h"
+#include "ekd/engine/plan.h"
+#include "ekd/engine/report_table.h"
 
 namespace ekd {
 
-// `runs` are the seeds of the row, at least one; `paper` {"accuracy", "ece100", "oe100"}, each may be missing, or null.
+// `runs` are the seeds of the row, at least one; `paper` holds what was published.
 // Where all runs hold predictions.safetensors the row has intervals and floors, where all hold
 // predictions-val.safetensors, too, the columns after temperature scaling. Throws WeightsError where a file is damaged.
-ReportRow make_row(const std::string& name, const std::vector<FinishedRun>& runs, const nlohmann::json& paper);
+ReportRow make_row(const std::string& name, const std::vector<FinishedRun>& runs, const PublishedNumbers& paper);
 
 }  // namespace ekd

@@ -3,23 +3,24 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+
+#include "ekd/engine/plan.h"
 
 namespace ekd {
 
 struct RowFolders {
   std::string name;
-  nlohmann::json paper;  // {"accuracy", "ece100", "oe100"} or null
+  PublishedNumbers paper;
   std::vector<std::filesystem::path> folders;
 };
 
-// Of run folders: those of one row differ in the "-sN" at their end only. Rows of the same name in different places
-// keep their path as name. Throws UsageError for what is no folder.
+// The rows of run folders: those of one row differ in the "-sN" at their end only. Rows of the same name in different
+// places keep their path as name. Throws UsageError for what is no folder.
 std::vector<RowFolders> rows_of_runs(const std::vector<std::string>& runs);
 
-// Of a plan: its runs, then its evaluations, each over the plan's seeds and what other seeds lie in `out`.
+// The rows of a plan: its runs, then its evaluations, each over the plan's seeds and what other seeds lie in `out`.
 std::vector<RowFolders> rows_of_plan(const std::string& plan, const std::string& out);
 
 }  // namespace ekd

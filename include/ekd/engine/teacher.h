@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,8 @@ struct Teacher {
 std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::int64_t classes, at::Device device,
                                    const std::vector<Teacher>& loaded = {});
 
-// float32 [B, classes] of float images [B, C, H, W]; no gradient is recorded.
-at::Tensor teacher_logits(const Teacher& teacher, const at::Tensor& images, Precision precision);
+// Logits in float32 of float images [B, C, H, W], and these features alone; no gradient is recorded.
+Outputs teacher_outputs(const Teacher& teacher, const at::Tensor& images, Precision precision,
+                        const std::set<std::string>& features = {});
 
 }  // namespace ekd

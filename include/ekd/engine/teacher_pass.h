@@ -2,7 +2,6 @@
 #pragma once
 
 #include <map>
-#include <set>
 #include <vector>
 
 #include "ekd/core/device.h"
@@ -13,19 +12,21 @@ namespace ekd {
 
 class TeacherPass {
  public:
-  // The teachers are on `device`. `graph`: on CUDA their passes become graphs, one for each set that is asked.
+  // The teachers are on `device`. `graph`: on CUDA their passes become graphs, one for all that is asked at
+  // once.
   TeacherPass(std::vector<Teacher> teachers, Precision precision, at::Device device, bool graph)
       : teachers_(std::move(teachers)), precision_(precision), graph_(device, graph, "teachers") {}
 
   const std::vector<Teacher>& teachers() const { return teachers_; }
 
-  // float32 [B, classes] of images [B, C, H, W] for each teacher whose index is asked for, undefined for the others.
-  std::vector<at::Tensor> logits(const at::Tensor& images, const std::set<std::size_t>& asked);
+  // What the teachers that are asked say about images [B, C, H, W], by index; nothing for the others.
+  std::vector<Outputs> answers(const at::Tensor& images, const TeacherQuestions& questions);
 
  private:
   std::vector<Teacher> teachers_;
   Precision precision_;
-  std::map<ReplayCache::Key, std::vector<at::Tensor>> answers_;  // where graphs leave them
+  std::map<TeacherQuestions, std::int64_t> numbers_;  // of what was asked, for the keys
+  std::map<ReplayCache::Key, Batch> answers_;         // where graphs leave them
   StepGraph graph_;
 };
 

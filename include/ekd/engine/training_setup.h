@@ -11,7 +11,7 @@
 
 namespace ekd {
 
-struct CommonSetup {
+struct SharedSetup {
   at::Device device = at::kCPU;
   Precision precision = Precision::kFp32;
   Dataset data;                   // on the device
@@ -19,7 +19,7 @@ struct CommonSetup {
   std::unique_ptr<BatchStream> stream;
 };
 
-struct OwnSetup {
+struct RunSetup {
   std::unique_ptr<Classifier> model;
   std::vector<Teacher> teachers;  // as the run's settings name them
   RunIdentity identity;
@@ -29,16 +29,16 @@ struct OwnSetup {
 void check_request(const TrainingRequest& request);
 
 // Threads, device, precision and data. Throws UsageError and DataError.
-CommonSetup prepare_common(const Config& config);
+SharedSetup prepare_shared(const Config& config);
 
-// A run's network and teachers; the latter join the common ones. Throws WeightsError and UsageError.
-OwnSetup prepare_own(const TrainingRequest& request, CommonSetup& common);
+// A run's network and teachers; the latter join the shared ones. Throws WeightsError and UsageError.
+RunSetup prepare_run(const TrainingRequest& request, SharedSetup& shared);
 
-// The stream, once every run's teachers are among the common ones. Throws UsageError.
-void prepare_stream(const Config& config, CommonSetup& common);
+// The stream, once every run's teachers are among the shared ones. Throws UsageError.
+void prepare_stream(const Config& config, SharedSetup& shared);
 
-// For the learner, which takes over the network. `label` as in LearnerSetup.
-LearnerSetup learner_setup(const TrainingRequest& request, OwnSetup& own, const CommonSetup& common,
+// What a learner is made from; it takes over the network. `label` as in LearnerSetup.
+LearnerSetup learner_setup(const TrainingRequest& request, RunSetup& run, const SharedSetup& shared,
                            const std::string& label);
 
 }  // namespace ekd

@@ -3,10 +3,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <map>
+#include <string>
 #include <vector>
 
-#include "ekd/core/metrics.h"
-#include "ekd/core/types.h"
+#include "ekd/metrics/metrics.h"
 
 namespace ekd {
 
@@ -18,5 +19,8 @@ at::Tensor ensemble_log_probabilities(const std::vector<at::Tensor>& members, co
 
 // log_probs double [N, classes] on the CPU, labels int64 [N], N ≥ 1; `bins` are the numbers of bins to report.
 Metrics compute_metrics(const at::Tensor& log_probs, const at::Tensor& labels, const std::vector<int>& bins);
+
+// By metric, for those that are means over images, a number for each image. log_probs, labels as above.
+std::map<std::string, std::vector<double>> image_scores(const at::Tensor& log_probs, const at::Tensor& labels);
 
 }  // namespace ekd

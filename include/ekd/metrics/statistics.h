@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "ekd/metrics/metrics.h"
 #include "ekd/metrics/resampling.h"
 #include "ekd/metrics/top1.h"
 
@@ -43,36 +44,34 @@ std::vector<std::vector<double>> resampled_means(const std::vector<std::vector<d
 std::vector<Spread> bootstrap_means(const std::vector<std::vector<double>>& columns,
                                     const ResamplingOptions& options = {});
 
-// ECE and OE in every round, averaged over the members, from the draws of resampled_means.
-struct ResampledCalibration {
-  std::vector<double> ece, oe;
-};
-
-// By number of bins; members as below.
-std::map<int, ResampledCalibration> resampled_calibration(const std::vector<Top1>& members,
-                                                          const std::vector<int>& bins,
-                                                          const ResamplingOptions& options = {});
+// The binned metrics that have an interval (MetricRow::of_bin) in every round, averaged over the members, from the
+// draws of resampled_means; members as below.
+std::map<MetricKey, std::vector<double>> resampled_calibration(const std::vector<Top1>& members,
+                                                               const std::vector<int>& bins,
+                                                               const ResamplingOptions& options = {});
 
 struct CalibrationSpread {
-  Spread ece, oe;                                // of the mean over the members
-  double member_ece_std = 0, member_oe_std = 0;  // of one member: root of the mean variance
+  Spread mean;            // of the mean over the members
+  double member_std = 0;  // of one member: root of the mean variance
 };
 
-// ECE and OE, averaged over the members (networks of several seeds, N ≥ 1 answers each, to the same images in the same
-// order); the images are resampled for all members together. A resampled ECE is too large by what resampling adds to
-// every bin's noise: at 100 bins more than its whole interval. So the quantiles are moved by (the estimate − the mean
-// of the resampled ones), and end at 0. By number of bins.
-std::map<int, CalibrationSpread> bootstrap_calibration(const std::vector<Top1>& members, const std::vector<int>& bins,
-                                                       const ResamplingOptions& options = {});
+// The same metrics, averaged over the members (networks of several seeds, N ≥ 1 answers each, to the same images in the
+// same order); the images are resampled for all members together. A resampled ECE is too large by what resampling adds
+// to every bin's noise: at 100 bins more than its whole interval. So the quantiles are moved by (the estimate − the
+// mean of the resampled ones), and end at 0.
+std::map<MetricKey, CalibrationSpread> bootstrap_calibration(const std::vector<Top1>& members,
+                                                             const std::vector<int>& bins,
+                                                             const ResamplingOptions& options = {});
 
 struct CalibrationFloor {
-  std::vector<double> members;  // the mean ECE of each member
-  double low = 0, high = 0;     // 95 % of the simulated ECEs, averaged over the members, lie here
+  std::vector<double> members;  // the mean value of each member
+  double low = 0, high = 0;     // 95 % of the simulated values, averaged over the members, lie here
 };
 
-// The ECE that perfectly calibrated networks of the same confidences show: an image is a hit with the probability that
-// is its confidence, decided by one uniform number an image for all members. By number of bins.
-std::map<int, CalibrationFloor> calibration_floor(const std::vector<Top1>& members, const std::vector<int>& bins,
-                                                  const ResamplingOptions& options = {});
+// The values of the metrics with a floor (MetricRow::floored) that perfectly calibrated networks of the same
+// confidences show: an image is a hit with the probability that is its confidence, decided by one uniform number an
+// image for all members.
+std::map<MetricKey, CalibrationFloor> calibration_floor(const std::vector<Top1>& members, const std::vector<int>& bins,
+                                                        const ResamplingOptions& options = {});
 
 }  // namespace ekd

@@ -19,4 +19,10 @@ struct Top1 {
 // probs [N, classes] of any floating dtype, rows summing to 1; labels int64 [N].
 Top1 top1(const at::Tensor& probs, const at::Tensor& labels);
 
+// The samples by confidence, ascending or descending; equal ones keep their order.
+std::vector<std::uint32_t> ranking(const std::vector<double>& confidences, bool descending = false);
+
+// The samples themselves, ascending.
+Top1 ascending(const Top1& samples);
+
 }  // namespace ekd

@@ -10,11 +10,6 @@
 
 namespace ekd {
 
-struct Outputs {
-  at::Tensor logits;                  // [N, classes]
-  std::vector<NamedTensor> features;  // named stage outputs [N, C', H', W']: handles to tensors that exist anyway
-};
-
 // What a network is built for; channels and classes are properties of the data.
 struct ModelSpec {
   std::string name;

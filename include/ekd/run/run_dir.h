@@ -17,14 +17,10 @@ RunState run_state(const std::filesystem::path& folder);
 // Whether some process holds the folder's lock at this moment.
 bool run_is_held(const std::filesystem::path& folder);
 
-// Holds the folder's lock while it lives.
-class RunDir {
+// The names of a run's files, whether they are there or not.
+class RunFiles {
  public:
-  // Makes the folder where needed and takes its lock. Throws LockedError (naming pid and host of the holder), IoError.
-  explicit RunDir(std::filesystem::path folder);
-  ~RunDir();
-  RunDir(RunDir&& other) noexcept;
-  RunDir& operator=(RunDir&&) = delete;
+  explicit RunFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
   const std::filesystem::path& folder() const { return folder_; }
   std::filesystem::path config() const { return folder_ / "config.json"; }
@@ -37,9 +33,22 @@ class RunDir {
   std::filesystem::path predictions() const { return folder_ / "predictions.safetensors"; }
   std::filesystem::path val_predictions() const { return folder_ / "predictions-val.safetensors"; }
   std::filesystem::path result() const { return folder_ / "result.json"; }
+  std::filesystem::path lock() const { return folder_ / ".lock"; }
 
  private:
   std::filesystem::path folder_;
+};
+
+// Holds the folder's lock while it lives.
+class RunDir : public RunFiles {
+ public:
+  // Makes the folder where needed and takes its lock. Throws LockedError (naming pid and host of the holder), IoError.
+  explicit RunDir(std::filesystem::path folder);
+  ~RunDir();
+  RunDir(RunDir&& other) noexcept;
+  RunDir& operator=(RunDir&&) = delete;
+
+ private:
   int lock_ = -1;
 };
 

@@ -1,9 +1,9 @@
-#include "ekd/run/report_table.h"
+#include "ekd/engine/report_table.h"
 
 #include <cmath>
 
 #include "ekd/core/error.h"
-#include "ekd/run/differing_settings.h"
+#include "ekd/engine/differing_settings.h"
 #include "tests/support/expect_error.h"
 
 namespace ekd {

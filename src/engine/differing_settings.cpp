@@ -1,4 +1,4 @@
-#include "ekd/run/differing_settings.h"
+#include "ekd/engine/differing_settings.h"
 
 #include <algorithm>
 #include <set>

@@ -1,11 +1,11 @@
-#include "ekd/run/ordering_table.h"
+#include "ekd/engine/ordering_table.h"
 
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "ekd/run/report_table.h"
+#include "ekd/metrics/registry.h"
 
 namespace ekd {
 namespace {
@@ -14,26 +14,24 @@ constexpr const char* kVerdicts[] = {"holds", "open", "reversed", "unknown"};
 
 std::string name_of(Verdict verdict) { return kVerdicts[static_cast<int>(verdict)]; }
 
-bool larger_is_better(const std::string& metric) { return metric == "accuracy" || metric == "top5"; }
-
 nlohmann::json json_of(const std::optional<double>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
 }
 
 // "+1.20", in the units and digits of the column.
-std::string with_sign(const std::optional<double>& value, const ReportColumn& column) {
+std::string with_sign(const std::optional<double>& value, const MetricRow& row) {
   if (!value) return "–";
-  return (*value < 0 ? "−" : "+") + fmt::format("{:.{}f}", std::abs(*value) * column.scale, column.digits);
+  return (*value < 0 ? "−" : "+") + fmt::format("{:.{}f}", std::abs(*value) * row.scale, row.digits);
 }
 
 std::vector<std::vector<std::string>> cells_for_people(const std::vector<CheckedOrdering>& orderings) {
   std::vector<std::vector<std::string>> cells{{"better", "than", "in", "n", "difference", "paper", "verdict"}};
   for (const auto& item : orderings) {
-    const ReportColumn& column = *std::ranges::find(report_columns(), item.metric, &ReportColumn::name);
-    std::string difference = with_sign(item.difference, column);
-    if (item.sigma) difference += fmt::format(" ± {:.{}f}", 2 * *item.sigma * column.scale, column.digits);
-    cells.push_back({item.better, item.than, column.heading, std::to_string(item.seeds), difference,
-                     with_sign(item.published, column), name_of(item.verdict())});
+    const MetricColumn& column = *find_metric_column(item.metric);
+    std::string difference = with_sign(item.difference, *column.row);
+    if (item.sigma) difference += fmt::format(" ± {:.{}f}", 2 * *item.sigma * column.row->scale, column.row->digits);
+    cells.push_back({item.better, item.than, column.heading(), std::to_string(item.seeds), difference,
+                     with_sign(item.published, *column.row), name_of(item.verdict())});
   }
   return cells;
 }
@@ -62,13 +60,18 @@ std::string summary(const std::vector<CheckedOrdering>& orderings) {
 Verdict CheckedOrdering::verdict() const {
   if (!difference || !sigma) return Verdict::kUnknown;
   if (std::abs(*difference) <= 2 * *sigma) return Verdict::kOpen;
-  return (*difference > 0) == larger_is_better(metric) ? Verdict::kHolds : Verdict::kReversed;
+  const bool larger_is_better = find_metric_column(metric)->row->better == Better::kLarger;
+  return (*difference > 0) == larger_is_better ? Verdict::kHolds : Verdict::kReversed;
 }
 
 const std::vector<std::string>& ordered_metrics() {
-  static const std::vector<std::string> kMetrics{"accuracy", "top5", "nll",    "brier",
-                                                 "ece15",    "oe15", "ece100", "oe100"};
-  return kMetrics;
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> ordered;
+    for (const auto& column : metric_columns(kReportedBins))
+      if (column.row->has_interval() && column.row->better != Better::kNeither) ordered.push_back(column.name());
+    return ordered;
+  }();
+  return names;
 }
 
 nlohmann::ordered_json orderings_json(const std::vector<CheckedOrdering>& orderings) {

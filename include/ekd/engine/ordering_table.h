@@ -25,7 +25,8 @@ struct CheckedOrdering {
   Verdict verdict() const;
 };
 
-// The metrics that rows can be ordered by: those with a standard deviation over test images.
+// The metrics that rows can be ordered by: those that say what is better and have a standard deviation over test
+// images.
 const std::vector<std::string>& ordered_metrics();
 
 // {"orderings": [{"better", "than", "metric", "n", "difference", "sigma", "published", "verdict"}]} with verdict

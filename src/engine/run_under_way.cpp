@@ -1,4 +1,4 @@
-#include "ekd/engine/group_member.h"
+#include "ekd/engine/run_under_way.h"
 
 #include <spdlog/spdlog.h>
 
@@ -7,7 +7,6 @@
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"
-#include "ekd/engine/memory_guard.h"
 #include "ekd/engine/result.h"
 #include "ekd/engine/stored_settings.h"
 
@@ -20,98 +19,83 @@ void write_config(const TrainingRequest& request, const std::filesystem::path& p
 }
 
 nlohmann::ordered_json read_result(const std::filesystem::path& path) {
-  const auto bytes = read_file(path);
-  const auto* text = reinterpret_cast<const char*>(bytes.data());
-  auto result = nlohmann::ordered_json::parse(text, text + bytes.size(), nullptr, /*allow_exceptions=*/false);
+  auto result = nlohmann::ordered_json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
   if (!result.is_object()) throw WeightsError(path.string() + ": is damaged: no JSON object");
   return result;
 }
 
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
-
 }  // namespace
 
-bool GroupMember::attempt(const std::function<void()>& work) {
-  try {
-    const LogScope scope(log_.get());
-    work();
-  } catch (const std::exception& error) {
-    fail(error);
-  }
-  if (!trains_) let_go();
-  return trains_;
+RunUnderWay::RunUnderWay(const TrainingRequest& request) : request_(request) {}
+
+WorkContext RunUnderWay::work() const {
+  const Config& config = request_.config;
+  return {"training " + config.model.name + " with batch size " + std::to_string(config.optim.batch_size), device_,
+          log_.get()};
 }
 
-void GroupMember::fail(const std::exception& error) {
-  const bool told = dynamic_cast<const Error*>(&error) != nullptr;
-  const std::string advice = told ? ""
-                                  : memory_advice(error,
-                                                  "training " + request_.config.model.name + " with batch size " +
-                                                      std::to_string(request_.config.optim.batch_size),
-                                                  device_);
-  const std::string message = advice.empty() ? error.what() : advice;
-  const auto thrown = advice.empty() ? std::current_exception() : std::make_exception_ptr(MemoryError(advice));
+void RunUnderWay::fail(const Failure& failure) {
+  outcome_.failure = failure;
   trains_ = false;
-  if (log_ != nullptr) log_->append("error: " + first_line(message) + "\n");
+  if (log_ != nullptr) log_->append("error: " + failure.message + "\n");
   try {
-    if (record_) record_->end("failed", message);
+    if (record_) record_->end("failed", failure.message);
   } catch (const Error&) {  // the first error says what is wrong
   }
-  let_go();
-  const LogScope console_only(nullptr);
-  failed_(thrown);
+  release();
 }
 
-void GroupMember::let_go() {
+void RunUnderWay::release() {
   learner_.reset();
-  own_ = {};
+  setup_ = {};
   log_.reset();
   record_.reset();
   dir_.reset();
 }
 
 // Whether the run is finished and need not go on.
-bool GroupMember::take_finished() {
+bool RunUnderWay::take_finished() {
   if (!request_.resume || run_state(request_.run_dir) != RunState::kFinished) return false;
   if (request_.config.optim.epochs != stored_settings(request_.run_dir, request_.command).optim.epochs) return false;
   spdlog::info("{}: this run is finished", request_.run_dir.string());
-  outcome_.result = read_result(request_.run_dir / "result.json");
+  outcome_.result = read_result(RunFiles(request_.run_dir).result());
   trains_ = false;
   return true;
 }
 
-void GroupMember::look() {
+void RunUnderWay::check() {
   check_request(request_);
   take_finished();
 }
 
-void GroupMember::prepare(CommonSetup& common) {
-  device_ = common.device;
-  own_ = prepare_own(request_, common);
+void RunUnderWay::prepare(SharedSetup& shared) {
+  device_ = shared.device;
+  setup_ = prepare_run(request_, shared);
 }
 
-void GroupMember::begin(const CommonSetup& common, const std::vector<std::string>& group) {
+void RunUnderWay::begin(const SharedSetup& shared, const std::vector<std::string>& group) {
   dir_.emplace(request_.run_dir);
   check_request(request_);  // again: another process may have been here before the lock was ours
   if (take_finished()) return;
   std::filesystem::remove(dir_->result());  // where a finished run is to go on for more epochs
   write_config(request_, dir_->config());
-  record_.emplace(dir_->record(), provenance(common, group));
+  record_.emplace(dir_->record(), provenance(shared, group));
   log_ = std::make_unique<LogFile>(dir_->log().string());
   const LogScope scope(log_.get());
   const std::string label = group.empty() ? "" : request_.run_dir.filename().string() + ": ";
-  learner_ =
-      std::make_unique<Learner>(learner_setup(request_, own_, common, label), *dir_, common.stream->steps_per_epoch());
+  LearnerSetup setup = learner_setup(request_, setup_, shared, label);
+  setup.work = work();
+  learner_ = std::make_unique<Learner>(std::move(setup), *dir_, shared.stream->steps_per_epoch());
 }
 
-void GroupMember::complete(const CommonSetup& common) {
-  outcome_.result = make_result(request_.command, request_.config, common.data, *learner_, *dir_);
+void RunUnderWay::complete(const SharedSetup& shared) {
+  outcome_.result = make_result(request_.command, request_.config, shared.data, *learner_, *dir_);
   record_->end("finished");
   write_file_atomically(dir_->result(), json_text(outcome_.result, 2) + "\n");
   trains_ = false;
 }
 
-void GroupMember::stop(int request) {
+void RunUnderWay::stop(int request) {
   record_->end("stopped", request == kDeadline ? "out of time" : "signal " + std::to_string(request));
   spdlog::info("{}: stopped at epoch {}, step {}; --resume goes on", learner_->folder(), learner_->position().epoch,
                learner_->position().step);
@@ -119,15 +103,15 @@ void GroupMember::stop(int request) {
   trains_ = false;
 }
 
-Provenance GroupMember::provenance(const CommonSetup& common, const std::vector<std::string>& group) const {
+Provenance RunUnderWay::provenance(const SharedSetup& shared, const std::vector<std::string>& group) const {
   Provenance record{.command_line = request_.command_line,
                     .command = command_name(request_.command),
-                    .compute = compute_description(common.device),
-                    .precision = precision_name(common.precision),
-                    .dataset_sha256 = common.data.sha256,
+                    .compute = compute_description(shared.device),
+                    .precision = precision_name(shared.precision),
+                    .dataset_sha256 = shared.data.sha256,
                     .teachers = nlohmann::json::array(),
                     .group = group};
-  for (const auto& teacher : own_.teachers)
+  for (const auto& teacher : setup_.teachers)
     record.teachers.push_back({{"name", teacher.name}, {"path", teacher.path}, {"sha256", teacher.sha256}});
   return record;
 }

@@ -1,4 +1,4 @@
-#include "ekd/run/report_table.h"
+#include "ekd/engine/report_table.h"
 
 #include <spdlog/fmt/fmt.h>
 
@@ -8,40 +8,42 @@
 
 #include "ekd/core/error.h"
 #include "ekd/core/text.h"
+#include "ekd/metrics/registry.h"
 
 namespace ekd {
 namespace {
 
 constexpr std::string_view kInterval = "_interval";
 const std::vector<std::string> kUsual{"accuracy", "ece15", "ece100", "oe100", "nll"};
-const std::vector<std::string> kPublished{"accuracy", "ece100", "oe100"};
 const std::string kUnknown = "–";
 
 std::vector<ReportColumn> all_columns() {
-  std::vector<ReportColumn> columns{{"accuracy", "accuracy %", 100, 2},
-                                    {"top5", "top-5 %", 100, 2},
-                                    {"nll", "NLL"},
-                                    {"brier", "Brier"},
-                                    {"mean_confidence", "confidence"},
-                                    {"aurc", "AURC"}};
-  for (const std::string bins : {"15", "100"}) {
-    const auto add = [&](const std::string& name, const std::string& heading) {
-      columns.push_back({name, heading + " (" + bins + " bins)"});
-    };
-    add("ece" + bins, "ECE");
-    add("oe" + bins, "OE");
-    add("mce" + bins, "MCE");
-    add("adaptive_ece" + bins, "adaptive ECE");
-    add("classwise_ece" + bins, "class-wise ECE");
-    add("ece" + bins + "_floor", "ECE floor");
+  std::vector<ReportColumn> columns, scaled;
+  const auto add = [&](const std::vector<MetricColumn>& metrics) {
+    for (const auto& metric : metrics) {
+      const MetricRow& row = *metric.row;
+      columns.push_back({metric.name(), metric.heading(), row.scale, row.digits});
+      if (row.scaled) scaled.push_back({metric.name() + "_scaled", metric.heading(" scaled"), row.scale, row.digits});
+    }
+    for (const auto& metric : metrics)
+      if (metric.row->floored)
+        columns.push_back({metric.name() + "_floor", metric.heading(" floor"), metric.row->scale, metric.row->digits});
+  };
+  auto metrics = metric_columns(kReportedBins);
+  while (!metrics.empty()) {
+    const int bins = metrics.front().key.bins;
+    const auto others =
+        std::ranges::stable_partition(metrics, [&](const auto& metric) { return metric.key.bins == bins; });
+    add({metrics.begin(), others.begin()});
+    metrics.erase(metrics.begin(), others.begin());
   }
   columns.push_back({"temperature", "temperature", 1, 3});
-  columns.push_back({"nll_scaled", "NLL scaled"});
-  for (const std::string bins : {"15", "100"}) {
-    columns.push_back({"ece" + bins + "_scaled", "ECE scaled (" + bins + " bins)"});
-    columns.push_back({"oe" + bins + "_scaled", "OE scaled (" + bins + " bins)"});
-  }
+  columns.insert(columns.end(), scaled.begin(), scaled.end());
   return columns;
+}
+
+bool is_published(const std::string& column) {
+  return std::ranges::find(published_columns(), column) != published_columns().end();
 }
 
 bool known(const std::optional<double>& value) { return value && std::isfinite(*value); }
@@ -133,7 +135,7 @@ std::vector<std::vector<std::string>> csv_cells(const std::vector<ReportRow>& ro
   std::vector<std::vector<std::string>> cells{{"name", "n"}};
   for (const auto* column : columns) {
     for (const auto* part : {"_mean", "_std", "_low", "_high"}) cells[0].push_back(column->name + part);
-    if (std::ranges::find(kPublished, column->name) == kPublished.end()) continue;
+    if (!is_published(column->name)) continue;
     for (const auto* part : {"_paper", "_difference", "_sigma", "_within"}) cells[0].push_back(column->name + part);
   }
   for (const auto& row : rows) {
@@ -142,7 +144,7 @@ std::vector<std::vector<std::string>> csv_cells(const std::vector<ReportRow>& ro
     for (const auto* column : columns) {
       const ReportValue& value = value_of(row, *column);
       for (const auto& part : {value.mean, value.std, value.low, value.high}) line.push_back(csv_number(part));
-      if (std::ranges::find(kPublished, column->name) == kPublished.end()) continue;
+      if (!is_published(column->name)) continue;
       const auto found = row.paper.find(column->name);
       if (found == row.paper.end()) {
         line.insert(line.end(), 4, "");
@@ -168,6 +170,11 @@ std::optional<bool> PublishedValue::within() const {
 void ReportRow::drop_paper() {
   has_paper = false;
   paper.clear();
+}
+
+const std::vector<std::string>& published_columns() {
+  static const std::vector<std::string> kPublished{"accuracy", "ece100", "oe100"};
+  return kPublished;
 }
 
 const std::vector<ReportColumn>& report_columns() {
@@ -219,7 +226,7 @@ nlohmann::ordered_json report_json(const std::vector<ReportRow>& rows, const std
     for (const auto* part : {"paper", "difference", "sigma", "within"}) {
       object[part] = nullptr;
       if (row.has_paper)
-        for (const auto& column : kPublished) object[part][column] = nullptr;
+        for (const auto& column : published_columns()) object[part][column] = nullptr;
     }
     for (const auto& [column, value] : row.paper) {
       object["paper"][column] = number(value.published);

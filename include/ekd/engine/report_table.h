@@ -33,7 +33,7 @@ struct ReportRow {
   std::vector<std::int64_t> seeds;
   std::map<std::string, ReportValue> values;  // by column
   bool has_paper = false;
-  std::map<std::string, PublishedValue> paper;  // by column: of accuracy, ece100 and oe100 those that were published
+  std::map<std::string, PublishedValue> paper;  // by column: of published_columns() those that were published
 
   void drop_paper();
 };
@@ -47,6 +47,9 @@ struct ReportColumn {
 
 // Every column, in the order of the JSON.
 const std::vector<ReportColumn>& report_columns();
+
+// The columns that published numbers may stand beside: of a test set of 100 bins.
+const std::vector<std::string>& published_columns();
 
 // A column, or its 95 % interval: "ece15_interval".
 struct ColumnChoice {

@@ -1,0 +1,73 @@
+// `ekd config-docs`, which no help lists: docs/config.md from the field lists. `ekd config-docs > docs/config.md`
+#include <cstdio>
+
+#include "ekd/augment/preview.h"
+#include "ekd/commands/command.h"
+#include "ekd/commands/settings.h"
+#include "ekd/core/config_io.h"
+#include "ekd/engine/evaluation.h"
+#include "ekd/engine/plan_runner.h"
+#include "ekd/engine/report.h"
+#include "ekd/engine/training_run.h"
+
+namespace ekd {
+namespace {
+
+std::string value_text(const Field& field) {
+  const std::string text = field_json(field).dump();
+  return text == "\"\"" || text == "[]" || text == "null" ? "" : "`" + text + "`";
+}
+
+// A table for each section. `others` hold defaults that come before those of `fields` where the two differ.
+std::string tables(const std::vector<Field>& fields, const std::vector<Field>& others, const std::string& level) {
+  std::string text, section;
+  for (const auto& field : fields) {
+    const auto dot = field.key.find('.');
+    if (field.key.substr(0, dot) != section) {
+      section = field.key.substr(0, dot);
+      text +=
+          "\n" + level + " " + section + "\n\n| key | flag | accepts | default | meaning |\n|---|---|---|---|---|\n";
+    }
+    std::string value = value_text(field);
+    for (const auto& other : others)
+      if (other.key == field.key && field_json(other) != field_json(field))
+        value = value_text(other) + " (" + value + ")";
+    text += "| `" + field.key + "` | " + (field.flag.empty() ? "" : "`" + field.flag + "`") + " | " +
+            accepted_text(field) + " | " + value + " | " + field.help + " |\n";
+  }
+  return text;
+}
+
+std::string config_document() {
+  Config teacher = default_config(Command::kTrainTeacher), student = default_config(Command::kDistill);
+  EvaluationRequest evaluation;
+  ReportRequest report;
+  PictureConfig picture;
+  PlanSettings plan;
+  return "# Settings\n\n"
+         "Made from the program's field lists. A configuration is a JSON object of sections, as `--print-config` shows "
+         "it; "
+         "every key can also be given\n"
+         "as `--set section.key=value`. Defaults are those of `train-teacher`; in parentheses those of `train-student` "
+         "and `distill` where they differ.\n"
+         "The section `distill` belongs to that command.\n" +
+         tables(fields_of(student, Command::kDistill), fields_of(teacher, Command::kTrainTeacher), "##") +
+         "\n## `ekd evaluate`\n\nData settings that are not given are those of the runs under evaluation.\n" +
+         tables(evaluation_fields(evaluation, catalogue()), {}, "###") + "\n## `ekd report`\n" +
+         tables(report_fields(report), {}, "###") +
+         "\n## `ekd run`\n\nEvery setting of the trainings goes to the runs of the plan that know it. And\n" +
+         tables(plan_fields(plan), {}, "###") + "\n## `ekd preview`\n\nThe settings of `train-teacher`, and\n" +
+         tables(picture_fields(picture), {}, "###");
+}
+
+}  // namespace
+
+CommandRow add_config_docs_command(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("config-docs", "Print docs/config.md")->group("");
+  return {app, [] {
+            std::printf("%s", config_document().c_str());
+            return 0;
+          }};
+}
+
+}  // namespace ekd

@@ -5,6 +5,7 @@
 #include "ekd/commands/command.h"
 #include "ekd/commands/settings.h"
 #include "ekd/core/config_io.h"
+#include "ekd/engine/catalogue.h"
 #include "ekd/engine/evaluation.h"
 #include "ekd/engine/plan_runner.h"
 #include "ekd/engine/report.h"

@@ -7,6 +7,7 @@
 #include "ekd/commands/settings.h"
 #include "ekd/commands/table.h"
 #include "ekd/core/strict_json.h"
+#include "ekd/engine/catalogue.h"
 #include "ekd/engine/evaluation.h"
 #include "ekd/engine/training_run.h"
 

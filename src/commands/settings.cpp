@@ -8,6 +8,7 @@
 #include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
+#include "ekd/engine/catalogue.h"
 #include "ekd/engine/training_run.h"
 
 namespace ekd {

@@ -1,3 +1,4 @@
+#include "ekd/engine/catalogue.h"
 #include "ekd/engine/plan_rows.h"
 
 #include <algorithm>

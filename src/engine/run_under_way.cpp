@@ -1,3 +1,4 @@
+#include "ekd/engine/catalogue.h"
 #include "ekd/engine/run_under_way.h"
 
 #include <spdlog/spdlog.h>

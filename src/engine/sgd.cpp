@@ -7,7 +7,6 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "ekd/core/device.h"
-#include "ekd/kernels/fused/launch.h"
 #include "ekd/kernels/fused/operations.h"
 
 namespace ekd {

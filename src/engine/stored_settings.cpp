@@ -1,3 +1,4 @@
+#include "ekd/engine/catalogue.h"
 #include "ekd/engine/stored_settings.h"
 
 #include <spdlog/spdlog.h>
@@ -5,7 +6,6 @@
 #include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/text.h"
-#include "ekd/engine/training_run.h"
 #include "ekd/run/run_dir.h"
 
 namespace ekd {

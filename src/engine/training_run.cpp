@@ -99,14 +99,6 @@ class Trainings {
 
 }  // namespace
 
-Catalogue catalogue() {
-  return {.names = {{"model.name", model_registry().names()},
-                    {"augment.name", augmentation_registry().names()},
-                    {"distill.loss", distillation_loss_registry().names()},
-                    {"distill.kd", combination_registry().names()}},
-          .loss_settings = distillation_loss_settings()};
-}
-
 nlohmann::ordered_json plan_training(const TrainingRequest& request) {
   check_request(request);
   SharedSetup shared = prepare_shared(request.config);

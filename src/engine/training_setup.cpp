@@ -1,3 +1,4 @@
+#include "ekd/engine/catalogue.h"
 #include "ekd/engine/training_setup.h"
 
 #include <ATen/ops/zeros_like.h>

@@ -7,6 +7,7 @@
 #include "ekd/core/cuda_device.h"
 #include "ekd/kernels/cuda_launch.h"
 #include "ekd/kernels/fused/launches.h"
+#include "ekd/kernels/fused/operations.h"
 
 namespace ekd {
 namespace {

@@ -13,9 +13,8 @@
 #include <vector>
 
 #include "ekd/core/device.h"
-#include "ekd/kernels/fused/launch.h"
 #include "ekd/kernels/fused/side_stream.h"
-#include "ekd/models/network.h"
+#include "ekd/models/scope.h"
 
 namespace ekd {
 

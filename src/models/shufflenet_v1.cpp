@@ -3,6 +3,7 @@
 #include <string>
 
 #include "ekd/models/layers.h"
+#include "ekd/models/network.h"
 
 namespace ekd {
 namespace {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ekd/models/layers.h"
+#include "ekd/models/network.h"
 
 namespace ekd {
 namespace {

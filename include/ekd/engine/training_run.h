@@ -28,9 +28,6 @@ struct TrainingOutcome {
   std::optional<Failure> failure;
 };
 
-// What the registries of this build accept, for config_fields.
-Catalogue catalogue();
-
 // Checks everything that can be checked without creating the run directory, and says what would be trained. Throws
 // UsageError, DataError, WeightsError.
 nlohmann::ordered_json plan_training(const TrainingRequest& request);

@@ -8,7 +8,7 @@
 
 #include "ekd/kernels/bn_relu.h"
 #include "ekd/models/fused_pass.h"
-#include "ekd/models/network.h"
+#include "ekd/models/scope.h"
 
 namespace ekd {
 

@@ -23,7 +23,4 @@ void launch_fused(const FusedTask& task, c10::Device device);
 using FusedEmulator = std::function<void(const FusedTask&)>;
 void set_fused_emulator(FusedEmulator emulator);
 
-// Whether `device` has the kernels: a CUDA device that computes in bfloat16, in a build with CUDA.
-bool has_fused_kernels(c10::Device device);
-
 }  // namespace ekd

@@ -11,6 +11,9 @@
 
 namespace ekd {
 
+// Whether `device` has the kernels: a CUDA device that computes in bfloat16, in a build with CUDA.
+bool has_fused_kernels(c10::Device device);
+
 struct FusedNorm {
   at::Tensor weight, bias, running_mean, running_var;  // float32 [C]
   double eps = 0;

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Checks that every #include keeps to the layers: main > commands > engine > rooms > kernels > core.
+"""Checks that every #include keeps to the layers: main > commands > study > train > evaluate > settings > rooms > nn > kernels > core.
 
 A layer may include itself and what lies below it; the rooms do not include one another; CLI11 appears only in main and
-commands. Prints FILE:LINE for every violation and exits 1 if there is one.
+commands. Headers below include/ekd are what a layer offers to others ("ekd/LAYER/..."); those beside the sources ("LAYER/...")
+are its own. Prints FILE:LINE for every violation and exits 1 if there is one.
 
 usage: check_layers.py [ROOT]
 """
@@ -11,8 +12,8 @@ import pathlib
 import re
 import sys
 
-ROOMS = ["data", "augment", "models", "losses", "metrics", "run"]
-LAYERS = [["core"], ["kernels"], ROOMS, ["engine"], ["commands"], ["main"]]
+ROOMS = ["data", "augment", "models", "losses", "metrics", "runs"]
+LAYERS = [["core"], ["kernels"], ["nn"], ROOMS, ["settings"], ["evaluate"], ["train"], ["study"], ["commands"], ["main"]]
 SOURCES = {".h", ".cpp", ".cu", ".cuh"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 GENERATED = {"ekd/version.h"}
@@ -36,12 +37,17 @@ def layer_of(path, base):
     return parts[0] if len(parts) > 1 else "main"
 
 
-def problem_with(layer, quote, header):
-    """What is wrong with one include, or None."""
+def problem_with(layer, quote, header, public):
+    """What is wrong with one include, or None; public: it stands in a header that others see."""
     if header.startswith("CLI/"):
         return None if layer in ("main", "commands") else f"{layer} includes CLI11, which only main and commands may"
     if not header.startswith("ekd/"):
-        return f'"{header}" does not start at the root ("ekd/...")' if quote == '"' else None
+        owner = header.split("/")[0]
+        if quote == "<" or (owner == layer and not public):
+            return None
+        if is_layer(owner):
+            return f"{header} is {owner}'s own" if owner != layer else f"{header} is {owner}'s own, but this header is offered to others"
+        return f'"{header}" does not start at the root ("ekd/...")'
     if header in GENERATED:
         return None
     other = header.split("/")[1]
@@ -60,7 +66,7 @@ def violations(root):
                 continue
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
                 include = INCLUDE.match(line)
-                problem = include and problem_with(layer, *include.groups())
+                problem = include and problem_with(layer, *include.groups(), base.name == "ekd")
                 if problem:
                     yield f"{name}:{number}: {problem}"
 

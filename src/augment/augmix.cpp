@@ -1,4 +1,4 @@
-#include "ekd/augment/augmix.h"
+#include "augment/augmix.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -6,8 +6,8 @@
 #include <array>
 #include <cmath>
 
-#include "ekd/augment/plain_views.h"
-#include "ekd/augment/samplers.h"
+#include "augment/plain_views.h"
+#include "augment/samplers.h"
 #include "ekd/kernels/augmix_op.h"
 
 namespace ekd {

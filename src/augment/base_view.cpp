@@ -4,7 +4,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
-#include "ekd/augment/samplers.h"
+#include "augment/samplers.h"
 #include "ekd/kernels/rotation.h"
 #include "ekd/kernels/views.h"
 

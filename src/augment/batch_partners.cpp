@@ -1,10 +1,10 @@
-#include "ekd/augment/batch_partners.h"
+#include "augment/batch_partners.h"
 
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
-#include "ekd/augment/plain_views.h"
+#include "augment/plain_views.h"
 
 namespace ekd {
 

@@ -1,4 +1,4 @@
-#include "ekd/augment/box.h"
+#include "augment/box.h"
 
 #include <algorithm>
 #include <cmath>

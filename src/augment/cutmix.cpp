@@ -1,12 +1,12 @@
-#include "ekd/augment/cutmix.h"
+#include "augment/cutmix.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
-#include "ekd/augment/batch_partners.h"
-#include "ekd/augment/box.h"
-#include "ekd/augment/plain_views.h"
-#include "ekd/augment/samplers.h"
+#include "augment/batch_partners.h"
+#include "augment/box.h"
+#include "augment/plain_views.h"
+#include "augment/samplers.h"
 
 namespace ekd {
 namespace {

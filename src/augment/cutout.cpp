@@ -1,10 +1,10 @@
-#include "ekd/augment/cutout.h"
+#include "augment/cutout.h"
 
 #include <ATen/ops/empty.h>
 
-#include "ekd/augment/box.h"
-#include "ekd/augment/plain_views.h"
-#include "ekd/augment/samplers.h"
+#include "augment/box.h"
+#include "augment/plain_views.h"
+#include "augment/samplers.h"
 
 namespace ekd {
 namespace {

@@ -1,11 +1,11 @@
-#include "ekd/augment/mixup.h"
+#include "augment/mixup.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
-#include "ekd/augment/batch_partners.h"
-#include "ekd/augment/plain_views.h"
-#include "ekd/augment/samplers.h"
+#include "augment/batch_partners.h"
+#include "augment/plain_views.h"
+#include "augment/samplers.h"
 
 namespace ekd {
 namespace {

@@ -1,4 +1,4 @@
-#include "ekd/augment/plain_views.h"
+#include "augment/plain_views.h"
 
 #include <ATen/TensorOperators.h>
 

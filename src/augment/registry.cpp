@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
-#include "ekd/augment/augmix.h"
+#include "augment/augmix.h"
+#include "augment/cutmix.h"
+#include "augment/cutout.h"
+#include "augment/mixup.h"
+#include "augment/plain_views.h"
 #include "ekd/augment/base_view.h"
-#include "ekd/augment/cutmix.h"
-#include "ekd/augment/cutout.h"
-#include "ekd/augment/mixup.h"
-#include "ekd/augment/plain_views.h"
 
 namespace ekd {
 namespace {

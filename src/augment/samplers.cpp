@@ -1,4 +1,4 @@
-#include "ekd/augment/samplers.h"
+#include "augment/samplers.h"
 
 #include <algorithm>
 #include <cmath>

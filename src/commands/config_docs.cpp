@@ -1,15 +1,15 @@
 // `ekd config-docs`, which no help lists: docs/config.md from the field lists. `ekd config-docs > docs/config.md`
 #include <cstdio>
 
+#include "commands/settings.h"
 #include "ekd/augment/preview.h"
 #include "ekd/commands/command.h"
-#include "ekd/commands/settings.h"
 #include "ekd/core/config_io.h"
-#include "ekd/engine/catalogue.h"
-#include "ekd/engine/evaluation.h"
-#include "ekd/engine/plan_runner.h"
-#include "ekd/engine/report.h"
-#include "ekd/engine/training_run.h"
+#include "ekd/evaluate/evaluation.h"
+#include "ekd/settings/catalogue.h"
+#include "ekd/study/plan_runner.h"
+#include "ekd/study/report.h"
+#include "ekd/train/training_run.h"
 
 namespace ekd {
 namespace {

@@ -11,7 +11,7 @@
 #include "ekd/core/strict_json.h"
 #include "ekd/data/folder_report.h"
 #include "ekd/data/synthetic.h"
-#include "ekd/run/table_format.h"
+#include "ekd/runs/table_format.h"
 
 namespace ekd {
 namespace {

@@ -2,14 +2,14 @@
 #include <cstdio>
 #include <memory>
 
+#include "commands/settings.h"
+#include "commands/table.h"
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
-#include "ekd/commands/settings.h"
-#include "ekd/commands/table.h"
 #include "ekd/core/strict_json.h"
-#include "ekd/engine/catalogue.h"
-#include "ekd/engine/evaluation.h"
-#include "ekd/engine/training_run.h"
+#include "ekd/evaluate/evaluation.h"
+#include "ekd/settings/catalogue.h"
+#include "ekd/train/training_run.h"
 
 namespace ekd {
 namespace {

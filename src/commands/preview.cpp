@@ -3,17 +3,17 @@
 #include <cstdio>
 #include <memory>
 
+#include "commands/settings.h"
 #include "ekd/augment/preview.h"
 #include "ekd/augment/registry.h"
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
-#include "ekd/commands/settings.h"
 #include "ekd/core/device.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/data/load.h"
-#include "ekd/engine/augmentation_rate.h"
-#include "ekd/engine/batch_stream.h"
+#include "ekd/train/augmentation_rate.h"
+#include "ekd/train/batch_stream.h"
 
 namespace ekd {
 namespace {

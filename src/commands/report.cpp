@@ -3,12 +3,12 @@
 #include <map>
 #include <memory>
 
+#include "commands/settings.h"
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
-#include "ekd/commands/settings.h"
 #include "ekd/core/error.h"
-#include "ekd/engine/ordering.h"
-#include "ekd/engine/report.h"
+#include "ekd/study/ordering.h"
+#include "ekd/study/report.h"
 
 namespace ekd {
 namespace {

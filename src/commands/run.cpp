@@ -10,14 +10,14 @@
 #include <set>
 #include <sstream>
 
+#include "commands/settings.h"
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
-#include "ekd/commands/settings.h"
 #include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
-#include "ekd/engine/plan_runner.h"
-#include "ekd/run/table_format.h"
+#include "ekd/runs/table_format.h"
+#include "ekd/study/plan_runner.h"
 
 namespace ekd {
 namespace {

@@ -1,4 +1,4 @@
-#include "ekd/commands/settings.h"
+#include "commands/settings.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -8,8 +8,8 @@
 #include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
-#include "ekd/engine/catalogue.h"
-#include "ekd/engine/training_run.h"
+#include "ekd/settings/catalogue.h"
+#include "ekd/train/training_run.h"
 
 namespace ekd {
 namespace {

@@ -1,4 +1,4 @@
-#include "ekd/commands/table.h"
+#include "commands/table.h"
 
 #include <spdlog/fmt/fmt.h>
 
@@ -7,7 +7,7 @@
 #include <set>
 
 #include "ekd/metrics/registry.h"
-#include "ekd/run/table_format.h"
+#include "ekd/runs/table_format.h"
 
 namespace ekd {
 

@@ -4,16 +4,16 @@
 #include <cstdio>
 #include <memory>
 
+#include "commands/settings.h"
+#include "commands/table.h"
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
-#include "ekd/commands/settings.h"
-#include "ekd/commands/table.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"
-#include "ekd/engine/stored_settings.h"
-#include "ekd/engine/training_run.h"
-#include "ekd/run/run_dir.h"
+#include "ekd/runs/run_dir.h"
+#include "ekd/settings/stored_settings.h"
+#include "ekd/train/training_run.h"
 
 namespace ekd {
 namespace {

@@ -135,9 +135,10 @@ std::string range_text(const std::string& noun, const Accepted& accepted) {
 
 }  // namespace
 
-std::vector<Field> data_fields(DataConfig& data) {
+std::vector<Field> data_fields(DataConfig& data, const Catalogue& catalogue) {
   return {
-      {"data.dataset", &data.dataset, one_of({"cifar100", "synthetic"}), "--dataset", "where the images come from"},
+      {"data.dataset", &data.dataset, one_of(catalogue.names.at("data.dataset")), "--dataset",
+       "where the images come from"},
       {"data.dir", &data.dir, {}, "--data", "folder with CIFAR-100's train.bin and test.bin", OnResume::kFree},
       {"data.train_limit", &data.train_limit, between(0, kMaxCount), "--train-limit",
        "first N training records; 0: all"},
@@ -154,7 +155,7 @@ std::vector<Field> config_fields(Config& config, Command command, const Catalogu
   const auto append = [&](std::vector<Field> fields) {
     all.insert(all.end(), std::make_move_iterator(fields.begin()), std::make_move_iterator(fields.end()));
   };
-  append(data_fields(config.data));
+  append(data_fields(config.data, catalogue));
   append(model_fields(config.model, catalogue));
   append(augment_fields(config.augment, catalogue));
   append(optim_fields(config.optim));

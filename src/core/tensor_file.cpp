@@ -6,8 +6,8 @@
 #include <cstring>
 #include <set>
 
+#include "core/safetensors.h"
 #include "ekd/core/error.h"
-#include "ekd/core/safetensors.h"
 #include "ekd/core/text.h"
 
 namespace ekd {

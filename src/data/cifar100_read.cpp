@@ -6,9 +6,9 @@
 #include <new>
 #include <stdexcept>
 
+#include "data/cifar100.h"
 #include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
-#include "ekd/data/cifar100.h"
 
 namespace ekd {
 namespace {

@@ -1,9 +1,9 @@
 #include <cstring>
 
+#include "data/cifar100.h"
 #include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/text.h"
-#include "ekd/data/cifar100.h"
 
 namespace ekd {
 namespace {

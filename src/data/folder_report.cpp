@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "data/cifar100.h"
 #include "ekd/core/sha256.h"
-#include "ekd/data/cifar100.h"
 
 namespace ekd {
 namespace {

@@ -4,10 +4,11 @@
 
 #include <filesystem>
 
+#include "data/cifar100.h"
+#include "data/split.h"
 #include "ekd/core/error.h"
 #include "ekd/core/sha256.h"
-#include "ekd/data/cifar100.h"
-#include "ekd/data/split.h"
+#include "ekd/data/registry.h"
 #include "ekd/data/synthetic.h"
 
 namespace ekd {
@@ -59,17 +60,20 @@ std::string digest(const Dataset& data) {
 
 }  // namespace
 
+const Registry<DatasetRow>& dataset_registry() {
+  static const Registry<DatasetRow> registry(
+      "data.dataset", {{"cifar100", "CIFAR-100's binary files", kCifarClasses, Normalisation{}, load_cifar100},
+                       {"synthetic", "built in: drawn shapes in a hundred classes, normalised like CIFAR-100",
+                        kSyntheticClasses, Normalisation{}, load_synthetic}});
+  return registry;
+}
+
 Dataset load_dataset(const DataConfig& config) {
-  Dataset data;
-  if (config.dataset == "cifar100") {
-    data = load_cifar100(config);
-  } else if (config.dataset == "synthetic") {
-    data = load_synthetic(config);
-  } else {
-    throw UsageError("data.dataset '" + config.dataset + "' is unknown; accepted: cifar100, synthetic");
-  }
-  data.name = config.dataset;
-  data.classes = config.classes == 0 ? kCifarClasses : config.classes;
+  const DatasetRow& row = dataset_registry().at(config.dataset);
+  Dataset data = row.load(config);
+  data.name = row.name;
+  data.classes = config.classes == 0 ? row.classes : config.classes;
+  data.normalisation = row.normalisation;
   if (!data.class_names.empty()) data.class_names.resize(static_cast<std::size_t>(data.classes));
   data.sha256 = digest(data);
   return data;

@@ -1,4 +1,4 @@
-#include "ekd/data/split.h"
+#include "data/split.h"
 
 #include <string>
 

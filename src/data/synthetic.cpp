@@ -5,9 +5,9 @@
 
 #include <numeric>
 
+#include "data/cifar100.h"
+#include "data/synthetic_picture.h"
 #include "ekd/core/random.h"
-#include "ekd/data/cifar100.h"
-#include "ekd/data/synthetic_picture.h"
 
 namespace ekd {
 namespace {

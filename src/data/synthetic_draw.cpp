@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "ekd/data/synthetic_picture.h"
+#include "data/synthetic_picture.h"
 
 namespace ekd {
 namespace {

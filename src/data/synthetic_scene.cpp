@@ -1,5 +1,5 @@
 // Draws what varies from picture to picture. The order of the draws is part of the data set: append, never reorder.
-#include "ekd/data/synthetic_picture.h"
+#include "data/synthetic_picture.h"
 
 namespace ekd {
 namespace {

@@ -1,4 +1,4 @@
-#include "ekd/kernels/cpu_table.h"
+#include "kernels/cpu_table.h"
 
 #include <ATen/Version.h>
 

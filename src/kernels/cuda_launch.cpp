@@ -1,4 +1,4 @@
-#include "ekd/kernels/cuda_launch.h"
+#include "kernels/cuda_launch.h"
 
 #ifdef EKD_WITH_CUDA
 #include <c10/cuda/CUDAException.h>

@@ -1,4 +1,4 @@
-#include "ekd/losses/kd.h"
+#include "losses/kd.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/log_softmax.h>

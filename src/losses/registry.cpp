@@ -1,5 +1,5 @@
 #include "ekd/losses/distillation.h"
-#include "ekd/losses/kd.h"
+#include "losses/kd.h"
 
 namespace ekd {
 

@@ -1,4 +1,4 @@
-#include "ekd/metrics/calibration.h"
+#include "metrics/calibration.h"
 
 #include <algorithm>
 #include <cmath>

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ekd/metrics/calibration.h"
-#include "ekd/metrics/risk_coverage.h"
+#include "metrics/calibration.h"
+#include "metrics/risk_coverage.h"
 
 namespace ekd {
 namespace {

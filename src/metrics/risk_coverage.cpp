@@ -1,4 +1,4 @@
-#include "ekd/metrics/risk_coverage.h"
+#include "metrics/risk_coverage.h"
 
 namespace ekd {
 

@@ -1,4 +1,4 @@
-#include "ekd/models/network.h"
+#include "models/network.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "ekd/core/error.h"
-#include "ekd/models/fused_pass.h"
+#include "ekd/nn/fused_pass.h"
 
 namespace ekd {
 namespace {

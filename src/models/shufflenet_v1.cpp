@@ -1,9 +1,10 @@
-#include "ekd/models/shufflenet_v1.h"
-
+// ShuffleNetV1 with three groups, in the form that the field uses for 32×32 images (no pooling in the stem).
+// Zhang et al., "ShuffleNet: an extremely efficient convolutional neural network for mobile devices", CVPR 2018.
+#include <memory>
 #include <string>
 
-#include "ekd/models/layers.h"
-#include "ekd/models/network.h"
+#include "ekd/nn/layers.h"
+#include "models/network.h"
 
 namespace ekd {
 namespace {
@@ -98,6 +99,7 @@ class ShuffleNet final : public Network {
 
 }  // namespace
 
+// Features: "layer1", "layer2", "layer3" (240, 480 and 960 channels, after their activation) and "pooled" [N, 960].
 std::unique_ptr<Classifier> make_shufflenet_v1(const ModelSpec& spec, std::uint64_t seed) {
   return std::make_unique<ShuffleNet>(spec, seed);
 }

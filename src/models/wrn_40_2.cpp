@@ -1,23 +1,18 @@
-#include "ekd/models/wrn_40_2.h"
-
+// Wide residual networks. Zagoruyko and Komodakis, BMVC 2016; pre-activation blocks, no dropout.
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include "ekd/models/layers.h"
-#include "ekd/models/network.h"
+#include "ekd/nn/layers.h"
+#include "models/network.h"
 
 namespace ekd {
 namespace {
 
-constexpr int kDepth = 40;
-constexpr int kWiden = 2;
-constexpr int kBlocks = (kDepth - 4) / 6;  // per stage: three stages of blocks of two convolutions
 constexpr std::int64_t kWideStem = 16;
 
 // The activation comes before the convolutions; where the width changes, the shortcut branches off behind it.
-// With gradients off a block without convShortcut may write its result over x: no stage hands out the input of such a
-// one.
 struct WideBlock {
   WideBlock(const Scope& scope, std::int64_t in, std::int64_t out, std::int64_t stride)
       : bn1(scope / "bn1", in),
@@ -30,8 +25,12 @@ struct WideBlock {
     }
   }
 
-  Activation operator()(const Activation& x, bool training) const {
-    if (!convShortcut) return conv2.plus(x, conv1.between(bn1, bn2, x, training));
+  // x is moved on to the addition: with gradients off the sum may take its place, unless somebody else holds it.
+  Activation operator()(Activation x, bool training) const {
+    if (!convShortcut) {
+      const Activation inner = conv1.between(bn1, bn2, x, training);
+      return conv2.plus(std::move(x), inner);
+    }
     const Activation activated = bn1.relu(x, training);
     return conv2.plus((*convShortcut)(activated), conv1.then(bn2, activated, training));
   }
@@ -44,15 +43,15 @@ struct WideBlock {
 };
 
 struct WideStage {
-  WideStage(const Scope& scope, std::int64_t in, std::int64_t out, std::int64_t stride) {
-    layer.reserve(kBlocks);
-    for (int i = 0; i < kBlocks; ++i) {
+  WideStage(const Scope& scope, int blocks, std::int64_t in, std::int64_t out, std::int64_t stride) {
+    layer.reserve(blocks);
+    for (int i = 0; i < blocks; ++i) {
       layer.emplace_back(scope / "layer" / std::to_string(i), i == 0 ? in : out, out, i == 0 ? stride : 1);
     }
   }
 
   Activation operator()(Activation x, bool training) const {
-    for (const auto& block : layer) x = block(x, training);
+    for (const auto& block : layer) x = block(std::move(x), training);
     return x;
   }
 
@@ -61,14 +60,15 @@ struct WideStage {
 
 class WideResNet final : public Network {
  public:
-  WideResNet(const ModelSpec& spec, std::uint64_t seed)
+  // depth 6 · n + 4: three stages of n blocks of two convolutions.
+  WideResNet(const ModelSpec& spec, std::uint64_t seed, int depth, std::int64_t widen)
       : Network(spec, seed),
         conv1(root() / "conv1", {.in = spec.channels, .out = kWideStem, .kernel = 3}, ConvStart::kFanOutNormal),
-        block1(root() / "block1", kWideStem, 16 * kWiden, 1),
-        block2(root() / "block2", 16 * kWiden, 32 * kWiden, 2),
-        block3(root() / "block3", 32 * kWiden, 64 * kWiden, 2),
-        bn1(root() / "bn1", 64 * kWiden),
-        fc(root() / "fc", 64 * kWiden, spec.classes, BiasStart::kZero) {}
+        block1(root() / "block1", (depth - 4) / 6, kWideStem, 16 * widen, 1),
+        block2(root() / "block2", (depth - 4) / 6, 16 * widen, 32 * widen, 2),
+        block3(root() / "block3", (depth - 4) / 6, 32 * widen, 64 * widen, 2),
+        bn1(root() / "bn1", 64 * widen),
+        fc(root() / "fc", 64 * widen, spec.classes, BiasStart::kZero) {}
 
  private:
   Outputs run(const Activation& images, bool training) const override {
@@ -87,8 +87,9 @@ class WideResNet final : public Network {
 
 }  // namespace
 
+// Features: "block1", "block2", "block3" (32, 64 and 128 channels, before their activation) and "pooled" [N, 128].
 std::unique_ptr<Classifier> make_wrn_40_2(const ModelSpec& spec, std::uint64_t seed) {
-  return std::make_unique<WideResNet>(spec, seed);
+  return std::make_unique<WideResNet>(spec, seed, /*depth=*/40, /*widen=*/2);
 }
 
 }  // namespace ekd

@@ -1,5 +1,5 @@
 // What is drawn for AugMix; the operations and the mixing are tested with the kernel.
-#include "ekd/augment/augmix.h"
+#include "augment/augmix.h"
 
 #include <gtest/gtest.h>
 

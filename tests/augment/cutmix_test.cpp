@@ -1,5 +1,5 @@
 // CutMix: boxes against reference values, pasting against plain tensor operations, and what both modes draw.
-#include "ekd/augment/cutmix.h"
+#include "augment/cutmix.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/where.h>
@@ -7,7 +7,7 @@
 
 #include <cmath>
 
-#include "ekd/augment/box.h"
+#include "augment/box.h"
 #include "ekd/core/tensor_file.h"
 #include "ekd/kernels/views.h"
 #include "tests/augment/fixtures.h"

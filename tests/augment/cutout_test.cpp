@@ -1,5 +1,5 @@
 // Cutout against plain tensor operations, and the share of an epoch's pixels it masks.
-#include "ekd/augment/cutout.h"
+#include "augment/cutout.h"
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/where.h>
@@ -8,7 +8,7 @@
 #include <array>
 #include <cmath>
 
-#include "ekd/augment/box.h"
+#include "augment/box.h"
 #include "tests/augment/fixtures.h"
 
 namespace ekd {

@@ -1,5 +1,5 @@
 // Mixup against plain tensor operations, and what it draws.
-#include "ekd/augment/mixup.h"
+#include "augment/mixup.h"
 
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>

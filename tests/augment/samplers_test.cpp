@@ -1,6 +1,6 @@
 // Samplers against the moments of their distributions. n draws of a variate with variance v have a mean with standard
 // error √(v / n); seeds are fixed, so a bound of five of them either always holds or never.
-#include "ekd/augment/samplers.h"
+#include "augment/samplers.h"
 
 #include <gtest/gtest.h>
 

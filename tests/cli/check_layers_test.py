@@ -39,8 +39,14 @@ class CheckLayers(unittest.TestCase):
         self.plant("src/core/a.cpp", '#include "ekd/core/a.h"', "#include <vector>", "#include <spdlog/spdlog.h>")
         self.plant("src/kernels/a.cu", '#include "ekd/kernels/a.h"', '#include "ekd/core/a.h"')
         self.plant("include/ekd/data/a.h", '#include "ekd/core/a.h"', '#include "ekd/kernels/a.h"')
-        self.plant("include/ekd/engine/a.h", '#include "ekd/data/a.h"', '#include "ekd/run/a.h"')
-        self.plant("src/commands/a.cpp", '#include "ekd/engine/a.h"', "#include <CLI/CLI.hpp>", '#include "ekd/version.h"')
+        self.plant("src/kernels/conv/b.cpp", '#include "kernels/conv/b.h"', '#include "ekd/kernels/b.h"')
+        self.plant("src/nn/a.cpp", '#include "nn/a.h"', '#include "ekd/kernels/a.h"')
+        self.plant("include/ekd/losses/a.h", '#include "ekd/nn/a.h"')
+        self.plant("include/ekd/settings/a.h", '#include "ekd/data/a.h"', '#include "ekd/runs/a.h"')
+        self.plant("src/evaluate/a.cpp", '#include "ekd/settings/a.h"')
+        self.plant("src/train/a.cpp", '#include "ekd/evaluate/a.h"')
+        self.plant("src/study/a.cpp", '#include "ekd/train/a.h"')
+        self.plant("src/commands/a.cpp", '#include "ekd/study/a.h"', "#include <CLI/CLI.hpp>", '#include "ekd/version.h"')
         self.plant("src/main.cpp", '#include "ekd/commands/a.h"', '#include "ekd/core/a.h"', "#include <CLI/CLI.hpp>")
         self.assertEqual(self.check(), (0, []))
 
@@ -50,19 +56,31 @@ class CheckLayers(unittest.TestCase):
 
     def test_layers_that_include_what_lies_above(self):
         self.plant("include/ekd/core/a.h", '#  include "ekd/kernels/a.h"')
-        self.plant("src/data/a.cpp", '#include "ekd/engine/a.h"')
-        self.plant("src/engine/a.cpp", "#include <ekd/commands/a.h>")
+        self.plant("src/data/a.cpp", '#include "ekd/train/a.h"')
+        self.plant("src/evaluate/a.cpp", '#include "ekd/train/a.h"')
+        self.plant("src/nn/a.cpp", '#include "ekd/models/a.h"')
+        self.plant("src/train/a.cpp", "#include <ekd/commands/a.h>")
         self.plant("src/kernels/a.cu", '#include "ekd/augment/a.h"')
         self.assert_found(
             "include/ekd/core/a.h:1: core may not include kernels (ekd/kernels/a.h)",
-            "src/data/a.cpp:1: data may not include engine (ekd/engine/a.h)",
-            "src/engine/a.cpp:1: engine may not include commands (ekd/commands/a.h)",
+            "src/data/a.cpp:1: data may not include train (ekd/train/a.h)",
+            "src/evaluate/a.cpp:1: evaluate may not include train (ekd/train/a.h)",
             "src/kernels/a.cu:1: kernels may not include augment (ekd/augment/a.h)",
+            "src/nn/a.cpp:1: nn may not include models (ekd/models/a.h)",
+            "src/train/a.cpp:1: train may not include commands (ekd/commands/a.h)",
         )
 
     def test_cli11_below_the_commands(self):
-        self.plant("src/engine/a.cpp", "#include <CLI/CLI.hpp>")
-        self.assert_found("src/engine/a.cpp:1: engine includes CLI11, which only main and commands may")
+        self.plant("src/train/a.cpp", "#include <CLI/CLI.hpp>")
+        self.assert_found("src/train/a.cpp:1: train includes CLI11, which only main and commands may")
+
+    def test_headers_that_a_layer_keeps_to_itself(self):
+        self.plant("src/train/a.cpp", '#include "kernels/conv/a.h"', '#include "train/a.h"')
+        self.plant("include/ekd/train/a.h", '#include "train/b.h"')
+        self.assert_found(
+            "include/ekd/train/a.h:1: train/b.h is train's own, but this header is offered to others",
+            "src/train/a.cpp:1: kernels/conv/a.h is kernels's own",
+        )
 
     def test_includes_that_start_elsewhere_and_folders_of_no_layer(self):
         self.plant("src/core/a.cpp", '#include "a.h"', '#include "ekd/a.h"', '#include "ekd/misc/a.h"')

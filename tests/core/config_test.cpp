@@ -8,7 +8,8 @@
 namespace ekd {
 namespace {
 
-const Catalogue kCatalogue{{{"model.name", {"wrn_40_2", "shufflenet_v1"}},
+const Catalogue kCatalogue{{{"data.dataset", {"cifar100", "synthetic"}},
+                            {"model.name", {"wrn_40_2", "shufflenet_v1"}},
                             {"augment.name", {"none", "mixup"}},
                             {"distill.loss", {"kd"}},
                             {"distill.kd", {"add-loss"}}},

@@ -1,4 +1,4 @@
-#include "ekd/core/safetensors.h"
+#include "core/safetensors.h"
 
 #include <cstring>
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-#include "ekd/data/cifar100.h"
+#include "data/cifar100.h"
 
 #include <gmock/gmock.h>
 #include <sys/stat.h>

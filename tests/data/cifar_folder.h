@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "ekd/data/cifar100.h"
+#include "data/cifar100.h"
 
 namespace ekd {
 

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <set>
 
+#include "data/cifar100.h"
+#include "data/synthetic_picture.h"
 #include "ekd/core/sha256.h"
-#include "ekd/data/cifar100.h"
 #include "ekd/data/load.h"
-#include "ekd/data/synthetic_picture.h"
 
 namespace ekd {
 namespace {

@@ -12,10 +12,10 @@
 #include <optional>
 
 #include "ekd/core/tensor_file.h"
-#include "ekd/kernels/augmix_task.h"
 #include "ekd/kernels/rotation.h"
-#include "ekd/kernels/serial_team.h"
 #include "ekd/kernels/views.h"
+#include "kernels/augmix/augmix_task.h"
+#include "kernels/serial_team.h"
 #include "tests/kernels/noise_images.h"
 
 namespace ekd {

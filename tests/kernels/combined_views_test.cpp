@@ -11,9 +11,9 @@
 
 #include <vector>
 
-#include "ekd/kernels/image_checks.h"
-#include "ekd/kernels/view_task.h"
 #include "ekd/kernels/views.h"
+#include "kernels/views/image_checks.h"
+#include "kernels/views/view_task.h"
 #include "tests/kernels/noise_images.h"
 #include "tests/kernels/noise_views.h"
 

@@ -25,7 +25,7 @@
 
 #include "ekd/core/cuda_device.h"
 #include "ekd/kernels/fused/operations.h"
-#include "ekd/kernels/fused/totals.h"
+#include "kernels/fused/totals.h"
 #include "tests/support/emulated_block.h"
 
 namespace ekd {

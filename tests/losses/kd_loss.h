@@ -1,7 +1,7 @@
 #pragma once
 
 #include "ekd/losses/combination.h"
-#include "ekd/losses/kd.h"
+#include "losses/kd.h"
 
 namespace ekd {
 

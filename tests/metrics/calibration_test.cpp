@@ -1,4 +1,4 @@
-#include "ekd/metrics/calibration.h"
+#include "metrics/calibration.h"
 
 #include <ATen/ops/tensor.h>
 #include <gmock/gmock.h>
@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "ekd/metrics/risk_coverage.h"
+#include "metrics/risk_coverage.h"
 
 namespace ekd {
 namespace {

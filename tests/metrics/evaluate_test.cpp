@@ -14,9 +14,9 @@
 #include <numeric>
 
 #include "ekd/core/error.h"
-#include "ekd/metrics/calibration.h"
 #include "ekd/metrics/registry.h"
 #include "ekd/metrics/temperature.h"
+#include "metrics/calibration.h"
 
 namespace ekd {
 namespace {

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "ekd/core/device.h"
-#include "ekd/models/folded_conv.h"
 #include "ekd/models/registry.h"
+#include "nn/folded_conv.h"
 
 namespace ekd {
 namespace {

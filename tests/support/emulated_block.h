@@ -12,8 +12,8 @@
 #include <random>
 #include <vector>
 
-#include "ekd/kernels/bf16.h"
-#include "ekd/kernels/fused/launch.h"
+#include "kernels/bf16.h"
+#include "kernels/fused/launch.h"
 
 namespace ekd {
 

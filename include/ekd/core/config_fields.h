@@ -70,7 +70,7 @@ struct Catalogue {
 };
 
 // The part of them that says which images are used: evaluations read these too.
-std::vector<Field> data_fields(DataConfig& data);
+std::vector<Field> data_fields(DataConfig& data, const Catalogue& catalogue);
 
 // The fields of `config` that `command` knows, in the order they are printed. Pointers lead into `config`; an
 // assignment to it ends their life.

@@ -1,9 +1,9 @@
-#include "ekd/kernels/bn_relu_loops.h"
+#include "kernels/bn_relu/bn_relu_loops.h"
 
 #include <type_traits>
 
-#include "ekd/kernels/isa_table.h"
-#include "ekd/kernels/simd_pair.h"
+#include "kernels/isa_table.h"
+#include "kernels/simd_pair.h"
 
 namespace ekd {
 namespace {

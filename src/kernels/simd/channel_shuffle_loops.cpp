@@ -1,6 +1,6 @@
-#include "ekd/kernels/channel_shuffle_loops.h"
+#include "kernels/shuffle/channel_shuffle_loops.h"
 
-#include "ekd/kernels/isa_table.h"
+#include "kernels/isa_table.h"
 
 namespace ekd {
 namespace {

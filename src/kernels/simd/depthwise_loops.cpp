@@ -1,7 +1,7 @@
-#include "ekd/kernels/depthwise_loops.h"
+#include "kernels/conv/depthwise_loops.h"
 
-#include "ekd/kernels/isa_table.h"
-#include "ekd/kernels/simd_pair.h"
+#include "kernels/isa_table.h"
+#include "kernels/simd_pair.h"
 
 namespace ekd {
 namespace {

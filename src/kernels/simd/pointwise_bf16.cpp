@@ -5,7 +5,7 @@
 #include <bit>
 #include <cstring>
 
-#include "ekd/kernels/pointwise_loops.h"
+#include "kernels/conv/pointwise_loops.h"
 
 namespace ekd {
 namespace {

@@ -1,8 +1,8 @@
 // Compiled for AVX2 and FMA, which pointwise_takes asks the CPU for.
 #include <type_traits>
 
-#include "ekd/kernels/fp32_tile.h"
-#include "ekd/kernels/pointwise_loops.h"
+#include "kernels/conv/fp32_tile.h"
+#include "kernels/conv/pointwise_loops.h"
 
 namespace ekd {
 namespace {

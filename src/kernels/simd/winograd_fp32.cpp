@@ -1,8 +1,8 @@
 // Compiled for AVX2 and FMA, which winograd_takes asks the CPU for.
 #include <immintrin.h>
 
-#include "ekd/kernels/fp32_tile.h"
-#include "ekd/kernels/winograd_loops.h"
+#include "kernels/conv/fp32_tile.h"
+#include "kernels/conv/winograd_loops.h"
 
 namespace ekd {
 namespace {

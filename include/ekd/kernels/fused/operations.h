@@ -14,12 +14,16 @@ namespace ekd {
 // Whether `device` has the kernels: a CUDA device that computes in bfloat16, in a build with CUDA.
 bool has_fused_kernels(c10::Device device);
 
+// Rows of sums that belong to a norm: of its input's moments, and of its slopes.
+std::int64_t fused_moment_rows();
+std::int64_t fused_slope_rows();
+
 struct FusedNorm {
   at::Tensor weight, bias, running_mean, running_var;  // float32 [C]
   double eps = 0;
-  at::Tensor moments;      // [kMomentRows, C] of its input; undefined: the running statistics count
+  at::Tensor moments;      // [fused_moment_rows, C] of its input; undefined: the running statistics count
   std::int64_t count = 1;  // numbers of a channel that the moments are of
-  at::Tensor slopes;       // [kSlopeRows, C]; undefined where there is no backward
+  at::Tensor slopes;       // [fused_slope_rows, C]; undefined where there is no backward
 };
 
 // What an operation reads: x; or max(norm(x), 0) where there is norm; or, where there is z too, the gradient by z, the

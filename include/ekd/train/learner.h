@@ -1,0 +1,104 @@
+// A network in training: model, optimiser, objective and run directory. It makes one step from a batch and knows how to
+// save itself and go on.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "ekd/core/config.h"
+#include "ekd/core/device.h"
+#include "ekd/core/failure.h"
+#include "ekd/evaluate/predict.h"
+#include "ekd/metrics/metrics.h"
+#include "ekd/models/classifier.h"
+#include "ekd/runs/metric_log.h"
+#include "ekd/runs/run_dir.h"
+#include "ekd/train/checkpoint.h"
+#include "ekd/train/epoch_sums.h"
+#include "ekd/train/objective.h"
+#include "ekd/train/sgd.h"
+#include "ekd/train/step_graph.h"
+
+namespace ekd {
+
+// The split that is evaluated after epochs and chooses the best one.
+struct WatchedSplit {
+  std::string name;  // "val" or "test"
+  ImageSet set;      // on the model's device
+};
+
+struct LearnerSetup {
+  std::unique_ptr<Classifier> model;  // on its device, in its final layout
+  Objective objective;
+  OptimConfig optim;
+  std::int64_t eval_every = 1;
+  bool graph = true;       // on CUDA: steps become graphs
+  PredictOptions predict;  // its precision is also the training's
+  WatchedSplit watched;
+  RunIdentity identity;
+  WorkContext work;   // of its steps, for what goes wrong with them
+  std::string label;  // before each epoch's line in the log: whose it is where several train together
+};
+
+class Learner {
+ public:
+  // Starts at the beginning, or goes on from the directory's checkpoint where there is one. `steps_per_epoch` is the
+  // stream's. Throws WeightsError and UsageError as load_checkpoint does.
+  Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_epoch);
+
+  Position position() const { return position_; }
+  bool finished() const { return position_.epoch >= setup_.optim.epochs; }
+
+  // Forward, objective, backward, one optimiser step. Throws NonFiniteError at once on the CPU; on a GPU, where looking
+  // would stall the pipeline, when the epoch ends. There the step runs on a stream of the learner's own, and the host
+  // does not wait for it; the batch may be gone meanwhile.
+  void train_step(const Batch& batch);
+
+  // Waits until the device has done the steps.
+  void wait() { steps_.wait(); }
+
+  // Takes the wall time that training steps took since the last call or save.
+  void add_seconds(double seconds);
+
+  // After the last step of an epoch: metrics, best, weights, checkpoint. Throws NonFiniteError before anything is
+  // saved.
+  void finish_epoch();
+
+  // Saves a checkpoint in the middle of an epoch. Throws NonFiniteError before anything is saved.
+  void save_checkpoint();
+
+  Classifier& model() { return *setup_.model; }
+  const BestEpoch& best() const { return best_; }
+  const LearnerSetup& setup() const { return setup_; }
+  double total_seconds() const { return total_seconds_; }
+  std::string folder() const { return dir_.folder().string(); }
+
+ private:
+  void compute_step(const Batch& batch);
+  void resume();
+  NonFiniteError not_finite(const std::string& what, const std::string& when, Position at,
+                            const std::string& advice = "") const;
+  void check_all(const std::string& when, Position at);
+  void check_finite() const;
+  Checkpoint checkpoint() const;
+  double epochs_done() const;
+  double rate_at(std::int64_t epoch, std::int64_t step) const;
+  std::optional<Metrics> evaluate_epoch();
+  void log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds);
+
+  LearnerSetup setup_;
+  const RunDir& dir_;
+  std::int64_t steps_per_epoch_;
+  Sgd sgd_;
+  EpochSums sums_;
+  at::Tensor epoch_;  // as in DistillationInput; undefined where the objective does not need it
+  Position position_;
+  BestEpoch best_;
+  double epoch_seconds_ = 0, total_seconds_ = 0;
+  std::optional<MetricLog> metric_log_;
+  StepGraph steps_;  // the last member, the first to go: it waits for steps that work on the others
+};
+
+}  // namespace ekd

@@ -1,0 +1,40 @@
+#include "ekd/evaluate/predictions_file.h"
+
+#include <ATen/TensorOperators.h>
+
+#include "ekd/core/error.h"
+#include "ekd/core/tensor_file.h"
+
+namespace ekd {
+
+Predictions load_predictions(const std::filesystem::path& path) {
+  const TensorFile file = read_tensor_file(path);
+  Predictions predictions{file.at("logits"), file.at("labels")};
+  const auto reject = [&](const std::string& what) { throw WeightsError(path.string() + ": " + what); };
+  if (!predictions.logits.is_floating_point() || predictions.logits.dim() != 2)
+    reject("'logits' is not a floating [N, C]");
+  if (predictions.labels.scalar_type() != at::kLong || predictions.labels.dim() != 1)
+    reject("'labels' is not an I64 [N]");
+  const std::int64_t n = predictions.logits.size(0), classes = predictions.logits.size(1);
+  if (n == 0 || classes == 0) reject("holds no predictions");
+  if (predictions.labels.size(0) != n) {
+    reject("has " + std::to_string(n) + " rows of logits and " + std::to_string(predictions.labels.size(0)) +
+           " labels");
+  }
+  const bool in_range =
+      predictions.labels.min().item<std::int64_t>() >= 0 && predictions.labels.max().item<std::int64_t>() < classes;
+  if (!in_range) reject("has labels outside [0, " + std::to_string(classes) + ")");
+  predictions.logits = predictions.logits.to(at::kFloat);
+  // The log of an ensemble's mean probability may be -inf, but not in a whole row.
+  const auto largest = predictions.logits.amax({1});
+  if (!largest.isfinite().all().item<bool>()) reject("has logits that are not numbers");
+  return predictions;
+}
+
+void save_predictions(const std::filesystem::path& path, const Predictions& predictions, const nlohmann::json& about) {
+  nlohmann::json own = about;
+  own["kind"] = "predictions";
+  write_tensor_file(path, {{"logits", predictions.logits.to(at::kFloat)}, {"labels", predictions.labels}}, own);
+}
+
+}  // namespace ekd

@@ -1,0 +1,194 @@
+// What one thread of batch normalisation's CUDA kernels does with the numbers, for each of the four passes over a
+// tensor. Free of CUDA, so that tests without a GPU run it.
+#pragma once
+
+#include "kernels/bf16.h"
+#include "kernels/bn_relu/bn_relu_element.h"
+#include "kernels/bn_relu/bn_relu_task.h"
+
+namespace ekd {
+
+// V numbers that are read and written at once, 16 bytes in one instruction.
+template <class T, int V>
+struct alignas(V * sizeof(T) < 16 ? V * sizeof(T) : 16) Lanes {
+  T at[V];
+};
+template <int V, class T>
+EKD_HOST_DEVICE inline Lanes<T, V> load_lanes(const T* p) {
+  return *reinterpret_cast<const Lanes<T, V>*>(p);
+}
+template <int V, class T>
+EKD_HOST_DEVICE inline void store_lanes(const Lanes<T, V>& lanes, T* p) {
+  *reinterpret_cast<Lanes<T, V>*>(p) = lanes;
+}
+
+// Takes `pass` down the rows of a place. Several rows are read before the first is worked on: the reads wait together.
+// The loops themselves are not unrolled: nvcc would count their turns, by slow divisions of 64 bits.
+template <int kAtOnce, class Pass>
+EKD_HOST_DEVICE inline void each_row(const BnReluPlace& place, int channels, Pass& pass) {
+  const std::int64_t stride = std::int64_t{place.step} * channels;
+  std::int64_t row = place.begin, at = row * channels + place.channel;
+#pragma unroll 1
+  for (; row + (kAtOnce - 1) * std::int64_t{place.step} < place.end; row += kAtOnce * std::int64_t{place.step}) {
+    typename Pass::Loaded loaded[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) loaded[k] = pass.load(at + k * stride);
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) pass.step(loaded[k], at + k * stride);
+    at += kAtOnce * stride;
+  }
+#pragma unroll 1
+  for (; row < place.end; row += place.step, at += stride) pass.step(pass.load(at), at);
+}
+
+// Two sums for each of a thread's channels.
+template <int V>
+struct BnReluSums {
+  float first[V], second[V];
+};
+
+// Sums of x - origin and (x - origin)²; the origin is the first pixel, since a mean far from 0 would eat the digits of
+// the variance.
+template <class T, int V>
+struct MomentsPass {
+  struct Loaded {
+    Lanes<T, V> x;
+  };
+  const T* x;
+  Lanes<T, V> origin;
+  BnReluSums<V> sums{};
+
+  EKD_HOST_DEVICE MomentsPass(const BnReluForwardTask& task, const BnReluPlace& place)
+      : x(static_cast<const T*>(task.x)), origin(load_lanes<V>(x + place.channel)) {}
+  EKD_HOST_DEVICE Loaded load(std::int64_t at) const { return {load_lanes<V>(x + at)}; }
+  EKD_HOST_DEVICE void step(const Loaded& loaded, std::int64_t) {
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const float moved = to_float(loaded.x.at[v]) - to_float(origin.at[v]);
+      sums.first[v] += moved;
+      sums.second[v] = fmaf(moved, moved, sums.second[v]);
+    }
+  }
+};
+
+// y = max(x · scale + shift + residual, 0).
+template <class T, int V, bool kResidual>
+struct ForwardPass {
+  struct Loaded {
+    Lanes<T, V> x, residual;
+  };
+  const T *x, *residual;
+  T* y;
+  Lanes<float, V> scale, shift;
+
+  EKD_HOST_DEVICE ForwardPass(const BnReluForwardTask& task, const BnReluPlace& place)
+      : x(static_cast<const T*>(task.x)),
+        residual(static_cast<const T*>(task.residual)),
+        y(static_cast<T*>(task.y)),
+        scale(load_lanes<V>(task.scale + place.channel)),
+        shift(load_lanes<V>(task.shift + place.channel)) {}
+  EKD_HOST_DEVICE Loaded load(std::int64_t at) const {
+    Loaded loaded{};
+    loaded.x = load_lanes<V>(x + at);
+    if constexpr (kResidual) loaded.residual = load_lanes<V>(residual + at);
+    return loaded;
+  }
+  EKD_HOST_DEVICE void step(const Loaded& loaded, std::int64_t at) const {
+    Lanes<T, V> out;
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      float value = bn_normalised(to_float(loaded.x.at[v]), {scale.at[v], shift.at[v]});
+      if constexpr (kResidual) value += to_float(loaded.residual.at[v]);
+      out.at[v] = from_float<T>(rectified(value));
+    }
+    store_lanes<V>(out, y + at);
+  }
+};
+
+// Sums of g and g · (x - mean), where g is the gradient masked by ReLU. With a residual the mask comes from the result
+// and g, the residual's gradient, is written; else from x, computed again.
+template <class T, int V, bool kResidual>
+struct BackwardSumsPass {
+  struct Loaded {
+    Lanes<T, V> grad, x, y;
+  };
+  const T *grad, *x, *y;
+  T* masked;
+  Lanes<float, V> mean, scale{}, shift{};
+  BnReluSums<V> sums{};
+
+  EKD_HOST_DEVICE BackwardSumsPass(const BnReluBackwardTask& task, const BnReluPlace& place)
+      : grad(static_cast<const T*>(task.grad)),
+        x(static_cast<const T*>(task.x)),
+        y(static_cast<const T*>(task.y)),
+        masked(static_cast<T*>(task.masked)),
+        mean(load_lanes<V>(task.mean + place.channel)) {
+    if constexpr (!kResidual) {
+      const auto weight = load_lanes<V>(task.weight + place.channel), bias = load_lanes<V>(task.bias + place.channel);
+      const auto invstd = load_lanes<V>(task.invstd + place.channel);
+      for (int v = 0; v < V; ++v) {
+        const auto affine = channel_affine(weight.at[v], bias.at[v], mean.at[v], invstd.at[v]);
+        scale.at[v] = affine.scale;
+        shift.at[v] = affine.shift;
+      }
+    }
+  }
+  EKD_HOST_DEVICE Loaded load(std::int64_t at) const {
+    Loaded loaded{};
+    loaded.grad = load_lanes<V>(grad + at);
+    loaded.x = load_lanes<V>(x + at);
+    if constexpr (kResidual) loaded.y = load_lanes<V>(y + at);
+    return loaded;
+  }
+  EKD_HOST_DEVICE void step(const Loaded& loaded, std::int64_t at) {
+    Lanes<T, V> out;
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const float value = to_float(loaded.x.at[v]);
+      float result;
+      if constexpr (kResidual)
+        result = to_float(loaded.y.at[v]);
+      else
+        result = bn_normalised(value, {scale.at[v], shift.at[v]});
+      const float g = relu_masked(result, to_float(loaded.grad.at[v]));
+      out.at[v] = from_float<T>(g);
+      sums.first[v] += g;
+      sums.second[v] = fmaf(g, value - mean.at[v], sums.second[v]);
+    }
+    if constexpr (kResidual) store_lanes<V>(out, masked + at);
+  }
+};
+
+// The gradient by x, from the masked gradient where there was a residual, else from the gradient.
+template <class T, int V, bool kResidual>
+struct BackwardInputPass {
+  struct Loaded {
+    Lanes<T, V> grad, x;
+  };
+  const T *grad, *x;
+  T* grad_x;
+  Lanes<float, V> scale, shift, by_x, constant;
+
+  EKD_HOST_DEVICE BackwardInputPass(const BnReluBackwardTask& task, const BnReluPlace& place)
+      : grad(static_cast<const T*>(kResidual ? task.masked : task.grad)),
+        x(static_cast<const T*>(task.x)),
+        grad_x(static_cast<T*>(task.grad_x)),
+        scale(load_lanes<V>(task.scale + place.channel)),
+        shift(load_lanes<V>(task.shift + place.channel)),
+        by_x(load_lanes<V>(task.by_x + place.channel)),
+        constant(load_lanes<V>(task.constant + place.channel)) {}
+  EKD_HOST_DEVICE Loaded load(std::int64_t at) const { return {load_lanes<V>(grad + at), load_lanes<V>(x + at)}; }
+  EKD_HOST_DEVICE void step(const Loaded& loaded, std::int64_t at) const {
+    Lanes<T, V> out;
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      const float value = to_float(loaded.x.at[v]);
+      float g = to_float(loaded.grad.at[v]);
+      if constexpr (!kResidual) g = relu_masked(bn_normalised(value, {scale.at[v], shift.at[v]}), g);
+      out.at[v] = from_float<T>(bn_input_gradient(g, value, scale.at[v], {by_x.at[v], constant.at[v]}));
+    }
+    store_lanes<V>(out, grad_x + at);
+  }
+};
+
+}  // namespace ekd

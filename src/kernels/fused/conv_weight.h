@@ -1,0 +1,181 @@
+// The gradient of a convolution (conv.h) by its weights: for each tap the product of the result's gradient, turned,
+// with the input seen through the tap, both read as Operand says. A block goes over its share of the pixels, tile by
+// tile, with 32 output and 32 input channels. A warp has a tap and a part of each tile's pixels; the parts' sums are
+// added up in shared memory. At the end the block adds its sums in fixed point, beginning where other blocks do not.
+#pragma once
+
+#include "kernels/fused/conv.h"
+
+namespace ekd {
+
+constexpr int kWeightRows = 32, kWeightColumns = 32;  // output and input channels of a block
+constexpr int kBeginnings = 16;  // where blocks begin to add, so that not all add to the same sums at once
+
+struct ConvWeightTask {
+  PixelTiles tiles;  // of the result
+  ConvWindow window;
+  int groups, in, out;  // channels of a group
+  Operand grad, input;
+  Fixed* sums;  // [groups · out, taps, in]
+  Fixed* bad;   // one number: how many sums were too large or no numbers
+  int parts;    // blocks that share the pixels
+  // By vectors in a row of a whole and of the last tile of output and of input channels, and by these channels.
+  Divisor out_vectors[2], in_vectors[2], ins[2];
+
+  EKD_HOST_DEVICE int taps() const { return window.kernel * window.kernel; }
+  EKD_HOST_DEVICE int warps() const { return window.kernel == 1 ? 8 : 18; }
+  EKD_HOST_DEVICE int grad_pitch() const { return shared_pitch(kWeightRows); }
+  EKD_HOST_DEVICE int input_pitch() const { return shared_pitch(kWeightColumns); }
+  EKD_HOST_DEVICE std::size_t grad_numbers() const { return static_cast<std::size_t>(tiles.pixels()) * grad_pitch(); }
+  EKD_HOST_DEVICE std::size_t number_bytes() const {
+    const std::size_t numbers =
+        2 * (grad_numbers() + static_cast<std::size_t>(window.needed_pixels(tiles)) * input_pitch());
+    // In their place, at the end, the warps' sums.
+    const std::size_t products = 4 * static_cast<std::size_t>(warps()) * kWeightRows * kWeightColumns;
+    return numbers > products ? numbers : products;
+  }
+  EKD_HOST_DEVICE std::size_t shared_bytes() const {
+    return number_bytes() +
+           4 * static_cast<std::size_t>(kCoefficients * (kWeightRows + kWeightColumns) + window.needed_pixels(tiles));
+  }
+  EKD_HOST_DEVICE int out_tiles() const { return (out + kWeightRows - 1) / kWeightRows; }
+  EKD_HOST_DEVICE int in_tiles() const { return (in + kWeightColumns - 1) / kWeightColumns; }
+};
+
+// Blocks: x over parts, y over input and output channels, z over groups.
+template <int kOutVector, int kInVector>  // numbers read at once, which divide the channels
+struct ConvWeightKernel {
+  static constexpr int kThreads = 18 * kWarp, kBlocksAtOnce = 1, kColumnTiles = kWeightColumns / 8;
+  ConvWeightTask task;
+
+  EKD_TEAM_TEMPLATE
+  template <class Block>
+  EKD_HOST_DEVICE void operator()(Block& block) const {
+    const int first_out = block.y() % task.out_tiles() * kWeightRows,
+              first_in = block.y() / task.out_tiles() * kWeightColumns;
+    const int outs = task.out - first_out < kWeightRows ? task.out - first_out : kWeightRows;
+    const int ins = task.in - first_in < kWeightColumns ? task.in - first_in : kWeightColumns;
+    const int out_channel = block.z() * task.out + first_out, in_channel = block.z() * task.in + first_in;
+    auto* grad = reinterpret_cast<Bf16*>(block.shared());
+    Bf16* input = grad + task.grad_numbers();
+    auto* grad_coefficients = reinterpret_cast<float*>(block.shared() + task.number_bytes());
+    float* input_coefficients = grad_coefficients + kCoefficients * kWeightRows;
+    auto* table = reinterpret_cast<int*>(input_coefficients + kCoefficients * kWeightColumns);
+
+    const int last_out = outs < kWeightRows ? 1 : 0, last_in = ins < kWeightColumns ? 1 : 0;
+    if (last_out || last_in) fill_with_zeros(block, block.shared(), task.number_bytes());
+    load_coefficients(block, task.grad, out_channel, outs, grad_coefficients);
+    load_coefficients(block, task.input, in_channel, ins, input_coefficients);
+    make_window_table(block, task.window, task.tiles, table);
+    float products[2][kColumnTiles][4] = {};
+    for (int tile = block.x(); tile < task.tiles.count(); tile += task.parts) {
+      const TilePlace place = tile_place(task.tiles, tile);
+      block.sync();  // coefficients and table are there; the last tile has been read
+      load_rows_by<kOutVector>(block, task.grad, out_channel, outs, task.out_vectors[last_out], grad_coefficients,
+                               task.tiles.pixels(), ResultMap{task.tiles, place}, grad, task.grad_pitch());
+      load_rows_by<kInVector>(block, task.input, in_channel, ins, task.in_vectors[last_in], input_coefficients,
+                              task.window.needed_pixels(task.tiles), WindowMap(task.window, task.tiles, place, table),
+                              input, task.input_pitch());
+      block.sync();
+      multiply(block, grad, input, products);
+    }
+    block.sync();  // the last tile has been read
+    put_sums(block, products, reinterpret_cast<float*>(block.shared()));
+    block.sync();
+    add_sums(block, first_out, first_in, outs, ins, reinterpret_cast<const float*>(block.shared()));
+  }
+
+ private:
+  template <class Block>
+  EKD_HOST_DEVICE void multiply(Block& block, const Bf16* grad, const Bf16* input,
+                                float (&products)[2][kColumnTiles][4]) const {
+    const int lane = block.thread() % kWarp, warp = block.thread() / kWarp;
+    const int taps = task.taps(), tap = warp % taps, parts = task.warps() / taps;
+    const int pitch = task.input_pitch();
+    const Bf16* seen = input + (taps == 1 ? 0 : tap_offset(task.window, task.tiles, tap)) * pitch + lane / 16 * 8;
+    const int grad_pixel = lane % 8 + lane / 16 * 8, input_pixel = lane % 16;
+#pragma unroll 1
+    for (int p = warp / taps * 16; p < task.tiles.pixels(); p += 16 * parts) {
+      unsigned a[2][4];
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+        block.load_matrices_transposed(a[m], grad + (p + grad_pixel) * task.grad_pitch() + m * 16 + lane / 8 % 2 * 8);
+      const Bf16* row = seen + window_row(task.window, task.tiles, p + input_pixel) * pitch;
+#pragma unroll
+      for (int n = 0; n < kColumnTiles; n += 2) {
+        unsigned b[4];
+        block.load_matrices_transposed(b, row + n * 8);
+#pragma unroll
+        for (int m = 0; m < 2; ++m) {
+          block.multiply_add(products[m][n], a[m], b[0], b[1]);
+          block.multiply_add(products[m][n + 1], a[m], b[2], b[3]);
+        }
+      }
+    }
+  }
+
+  // To [warps, kWeightRows, kWeightColumns].
+  template <class Block>
+  EKD_HOST_DEVICE void put_sums(Block& block, const float (&products)[2][kColumnTiles][4], float* to) const {
+    const int lane = block.thread() % kWarp, warp = block.thread() / kWarp;
+#pragma unroll
+    for (int n = 0; n < kColumnTiles; ++n) {
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          store_lanes<2>(
+              Lanes<float, 2>{products[m][n][half * 2], products[m][n][half * 2 + 1]},
+              to + (warp * kWeightRows + m * 16 + half * 8 + lane / 4) * kWeightColumns + n * 8 + lane % 4 * 2);
+    }
+  }
+
+  template <class Block>
+  EKD_HOST_DEVICE void add_sums(Block& block, int first_out, int first_in, int outs, int ins, const float* sums) const {
+    const int taps = task.taps(), lines = outs * taps, count = lines * ins;
+    const Divisor& by_ins = task.ins[ins < kWeightColumns ? 1 : 0];
+    int at = block.x() % kBeginnings * (count / kBeginnings) + block.thread();
+    for (int done = block.thread(); done < count; done += block.threads()) {
+      if (at >= count) at -= count;
+      const int line = by_ins.quotient(at), in = by_ins.remainder(at, line);
+      const int out = taps == 1 ? line : line / 9, tap = line - out * taps;
+      const float* from = sums + out * kWeightColumns + in;
+      float sum = 0;
+      for (int warp = tap; warp < task.warps(); warp += taps) sum += from[warp * kWeightRows * kWeightColumns];
+      add_fixed(block, sum, kGradientOne,
+                task.sums + (static_cast<std::int64_t>(block.z() * task.out + first_out + out) * taps + tap) * task.in +
+                    first_in + in,
+                task.bad);
+      at += block.threads();
+    }
+  }
+};
+
+template <int kOutVector, class Run>
+auto run_conv_weight(const ConvWeightTask& task, const LaunchShape& shape, const Run& run) {
+  switch (vector_of(task.in)) {
+    case 8:
+      return run(ConvWeightKernel<kOutVector, 8>{task}, shape);
+    case 4:
+      return run(ConvWeightKernel<kOutVector, 4>{task}, shape);
+    case 2:
+      return run(ConvWeightKernel<kOutVector, 2>{task}, shape);
+    default:
+      return run(ConvWeightKernel<kOutVector, 1>{task}, shape);
+  }
+}
+template <class Run>
+auto run_fused(const ConvWeightTask& task, const Run& run) {
+  const LaunchShape shape{task.parts, task.out_tiles() * task.in_tiles(), task.groups, task.warps() * kWarp,
+                          task.shared_bytes()};
+  switch (vector_of(task.out)) {
+    case 8:
+      return run_conv_weight<8>(task, shape, run);
+    case 4:
+      return run_conv_weight<4>(task, shape, run);
+    default:
+      return run_conv_weight<2>(task, shape, run);
+  }
+}
+
+}  // namespace ekd

@@ -1,0 +1,27 @@
+#include "ekd/settings/differing_settings.h"
+
+#include <algorithm>
+#include <set>
+
+namespace ekd {
+
+std::vector<std::vector<std::string>> differing_settings(const std::vector<ConfigRow>& rows) {
+  std::map<std::string, std::set<std::string>> seen;  // absent counts as a value of its own
+  for (const auto& row : rows)
+    for (const auto& [key, value] : row.settings) seen[key].insert(value);
+  std::vector<std::vector<std::string>> cells{{"name"}};
+  for (const auto& [key, values] : seen) {
+    const bool everywhere = std::ranges::all_of(rows, [&](const auto& row) { return row.settings.contains(key); });
+    if (values.size() > 1 || !everywhere) cells[0].push_back(key);
+  }
+  for (const auto& row : rows) {
+    cells.push_back({row.name});
+    for (std::size_t i = 1; i < cells[0].size(); ++i) {
+      const auto found = row.settings.find(cells[0][i]);
+      cells.back().push_back(found == row.settings.end() ? "–" : found->second);
+    }
+  }
+  return cells;
+}
+
+}  // namespace ekd

@@ -1,0 +1,33 @@
+#include "ekd/settings/stored_settings.h"
+#include "ekd/settings/catalogue.h"
+
+#include <spdlog/spdlog.h>
+
+#include "ekd/core/config_io.h"
+#include "ekd/core/error.h"
+#include "ekd/core/text.h"
+#include "ekd/runs/run_dir.h"
+
+namespace ekd {
+
+Config stored_settings(const std::filesystem::path& run, Command command) {
+  Config stored = default_config(command);
+  apply_file(config_fields(stored, command, catalogue()), RunFiles(run).config().string());
+  return stored;
+}
+
+void check_settings_agree(const Config& config, const std::filesystem::path& run, Command command) {
+  Config ours = config, stored = stored_settings(run, command);
+  const auto now = config_fields(ours, command, catalogue()), before = config_fields(stored, command, catalogue());
+  const auto changed = differences(now, before, OnResume::kMustMatch);
+  if (!changed.empty())
+    throw UsageError("--resume: " + run.string() + " was begun with other settings: " + join(changed));
+  if (config.optim.epochs < stored.optim.epochs) {
+    throw UsageError("--resume: " + run.string() +
+                     ": epochs may grow, not shrink: " + join(differences(now, before, OnResume::kMayGrow)));
+  }
+  for (const auto& text : differences(now, before, OnResume::kWarn))
+    spdlog::warn("{}: the same bits are not promised with another {}", run.string(), text);
+}
+
+}  // namespace ekd

@@ -1,0 +1,133 @@
+#include "ekd/study/ordering.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <optional>
+
+#include "ekd/core/error.h"
+#include "ekd/core/text.h"
+#include "ekd/metrics/evaluate.h"
+#include "ekd/metrics/registry.h"
+#include "ekd/metrics/statistics.h"
+#include "ekd/runs/run_dir.h"
+#include "ekd/study/plan.h"
+#include "ekd/train/finished_run.h"
+#include "study/report_runs.h"
+
+namespace ekd {
+namespace {
+
+// A run, and each metric in every round of resampling its test images.
+struct ResampledRun {
+  FinishedRun run;
+  std::optional<Predictions> predictions;
+  std::map<MetricKey, std::vector<double>> rounds;  // empty without predictions
+};
+
+std::map<MetricKey, std::vector<double>> resample_metrics(const Predictions& predictions) {
+  const at::Tensor log_probs = log_probabilities(predictions.logits);
+  auto rounds = resampled_calibration({top1(log_probs.exp(), predictions.labels)}, kReportedBins);
+  for (const auto& [metric, scores] : image_scores(log_probs, predictions.labels))
+    rounds[{metric}] = resampled_means({scores}).front();
+  return rounds;
+}
+
+// The finished seeds of every row, each read and resampled once.
+class Rows {
+ public:
+  Rows(const std::string& plan, const std::string& out) {
+    for (const auto& row : rows_of_plan(plan, out)) {
+      published_[row.name] = row.paper;
+      for (const auto& folder : row.folders) {
+        if (run_state(folder) != RunState::kFinished) continue;
+        ResampledRun entry{read_finished_run(folder), std::nullopt, {}};
+        entry.predictions = test_predictions(entry.run);
+        if (entry.predictions) entry.rounds = resample_metrics(*entry.predictions);
+        runs_[row.name].emplace(entry.run.seed, std::move(entry));
+      }
+    }
+  }
+
+  const std::map<std::int64_t, ResampledRun>& seeds_of(const std::string& name) { return runs_[name]; }
+
+  std::optional<double> published(const std::string& name, const std::string& metric) const {
+    const PublishedNumbers& paper = published_.at(name);
+    if (!paper || !paper->contains(metric)) return std::nullopt;
+    return paper->at(metric);
+  }
+
+ private:
+  std::map<std::string, std::map<std::int64_t, ResampledRun>> runs_;
+  std::map<std::string, PublishedNumbers> published_;
+};
+
+using RunPair = std::pair<const ResampledRun*, const ResampledRun*>;
+
+std::vector<RunPair> pairs_of(Rows& rows, const PlanOrdering& ordering) {
+  std::vector<RunPair> pairs;
+  const auto& others = rows.seeds_of(ordering.than);
+  for (const auto& [seed, run] : rows.seeds_of(ordering.better))
+    if (const auto other = others.find(seed); other != others.end()) pairs.emplace_back(&run, &other->second);
+  return pairs;
+}
+
+// S of ordering.h: none unless both runs of every pair were asked about the same images.
+std::optional<double> sampling_of(const std::vector<RunPair>& pairs, const MetricKey& metric) {
+  std::vector<double> means;
+  for (const auto& [better, than] : pairs) {
+    if (!better->predictions || !than->predictions) return std::nullopt;
+    if (!same_images({better->run, than->run}, {*better->predictions, *than->predictions})) return std::nullopt;
+    const auto &a = better->rounds.at(metric), &b = than->rounds.at(metric);
+    means.resize(a.size());
+    for (std::size_t round = 0; round < a.size(); ++round)
+      means[round] += (a[round] - b[round]) / static_cast<double>(pairs.size());
+  }
+  return summarise(means).std;
+}
+
+CheckedOrdering check(const PlanOrdering& claim, const std::vector<RunPair>& pairs, const Rows& rows) {
+  CheckedOrdering checked{claim.better, claim.than, claim.metric, pairs.size(), {}, {}, {}};
+  const auto ours = rows.published(claim.better, claim.metric), theirs = rows.published(claim.than, claim.metric);
+  if (ours && theirs) checked.published = *ours - *theirs;
+  const MetricKey& metric = find_metric_column(claim.metric)->key;
+  std::vector<double> differences;
+  for (const auto& [better, than] : pairs) {
+    const auto a = better->run.metrics.find(metric), b = than->run.metrics.find(metric);
+    if (!a || !b) return checked;
+    differences.push_back(*a - *b);
+  }
+  const Summary over_seeds = summarise(differences);
+  checked.difference = over_seeds.mean;
+  const double seeds = over_seeds.std.value_or(0);
+  const auto images = sampling_of(pairs, metric);
+  if (images && std::isfinite(*images))  // an NLL of infinity has no spread
+    checked.sigma = std::sqrt(*images * *images + seeds * seeds / static_cast<double>(pairs.size()));
+  return checked;
+}
+
+}  // namespace
+
+std::vector<CheckedOrdering> check_orderings(const std::string& plan, const std::string& out) {
+  const auto claims = read_plan(plan).orderings;
+  if (claims.empty()) throw UsageError(plan + ": claims no orderings ('orderings', docs/plans.md)");
+  Rows rows(plan, out);
+  std::vector<CheckedOrdering> checked;
+  std::vector<std::string> missing;
+  for (const auto& claim : claims) {
+    const auto pairs = pairs_of(rows, claim);
+    if (!pairs.empty()) {
+      checked.push_back(check(claim, pairs, rows));
+      continue;
+    }
+    for (const auto& name : {claim.better, claim.than})
+      if (rows.seeds_of(name).empty() && std::ranges::find(missing, name) == missing.end()) missing.push_back(name);
+  }
+  if (checked.empty()) throw UsageError("no two rows that the plan orders have finished in " + out);
+  if (!missing.empty()) spdlog::warn("not finished, their orderings are left out: {}", join(missing));
+  return checked;
+}
+
+}  // namespace ekd

@@ -1,0 +1,175 @@
+#include "study/report_row.h"
+
+#include <ATen/TensorOperators.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ekd/evaluate/predictions_file.h"
+#include "ekd/metrics/evaluate.h"
+#include "ekd/metrics/registry.h"
+#include "ekd/metrics/statistics.h"
+#include "ekd/metrics/temperature.h"
+#include "ekd/runs/run_dir.h"
+
+namespace ekd {
+namespace {
+
+constexpr double kPaperImages = 10'000;  // CIFAR-100's test set
+
+// The mean over seeds of what every seed knows.
+ReportValue over_seeds(const std::vector<std::optional<double>>& values) {
+  std::vector<double> numbers;
+  for (const auto& value : values)
+    if (value) numbers.push_back(*value);
+  if (numbers.empty() || numbers.size() < values.size()) return {};
+  const Summary summary = summarise(numbers);
+  return {summary.mean, summary.std, std::nullopt, std::nullopt};
+}
+
+// What all runs said about the same test images, or nothing.
+std::vector<Predictions> test_predictions_of(const std::vector<FinishedRun>& runs) {
+  std::vector<Predictions> all;
+  for (const auto& run : runs) {
+    auto predictions = test_predictions(run);
+    if (!predictions) return {};
+    all.push_back(*std::move(predictions));
+  }
+  return same_images(runs, all) ? all : std::vector<Predictions>{};
+}
+
+// What all runs said about their validation images, or nothing.
+std::vector<Predictions> validation_predictions_of(const std::vector<FinishedRun>& runs) {
+  std::vector<Predictions> all;
+  for (const auto& run : runs) {
+    const auto path = RunFiles(run.folder).val_predictions();
+    if (!std::filesystem::exists(path)) return {};
+    all.push_back(load_predictions(path));
+  }
+  return all;
+}
+
+// Standard deviations over test images: of our mean over seeds, and of one network.
+struct Sampling {
+  double ours = 0, single = 0;
+};
+
+class RowMaker {
+ public:
+  RowMaker(const std::string& name, const std::vector<FinishedRun>& runs) : runs_(runs) {
+    row_.name = name;
+    for (const auto& run : runs) row_.seeds.push_back(run.seed);
+  }
+
+  ReportRow make(const PublishedNumbers& paper) {
+    for (const auto& column : report_columns()) row_.values[column.name] = {};
+    for (const auto& column : metric_columns(kReportedBins)) {
+      std::vector<std::optional<double>> values;
+      for (const auto& run : runs_) values.push_back(run.metrics.find(column.key));
+      row_.values[column.name()] = over_seeds(values);
+    }
+    const auto predictions = test_predictions_of(runs_);
+    if (!predictions.empty()) {
+      resample(predictions);
+      scale(predictions);
+    }
+    if (paper) compare(*paper);
+    return std::move(row_);
+  }
+
+ private:
+  void resample(const std::vector<Predictions>& predictions) {
+    std::vector<Top1> members;
+    std::map<std::string, std::vector<double>> means;  // of each image over the members
+    for (const auto& one : predictions) {
+      const at::Tensor log_probs = log_probabilities(one.logits);
+      members.push_back(top1(log_probs.exp(), one.labels));
+      for (const auto& [column, scores] : image_scores(log_probs, one.labels)) {
+        auto& mean = means[column];
+        mean.resize(scores.size());
+        for (std::size_t i = 0; i < scores.size(); ++i) mean[i] += scores[i] / static_cast<double>(predictions.size());
+      }
+    }
+    images_ = static_cast<double>(members[0].size());
+    add_means(means);
+    for (const auto& [metric, spread] : bootstrap_calibration(members, kReportedBins))
+      set_interval(column_name(metric), spread.mean, spread.member_std);
+    for (const auto& [metric, floor] : calibration_floor(members, kReportedBins)) {
+      const Summary summary = summarise(floor.members);
+      row_.values[column_name(metric) + "_floor"] = {summary.mean, summary.std, floor.low, floor.high};
+    }
+  }
+
+  void add_means(const std::map<std::string, std::vector<double>>& means) {
+    std::vector<std::string> columns;
+    std::vector<std::vector<double>> values;
+    for (const auto& [column, of_images] : means) {
+      const auto finite = [](double value) { return std::isfinite(value); };
+      if (!std::ranges::all_of(of_images, finite)) continue;  // an NLL of infinity has no interval
+      columns.push_back(column);
+      values.push_back(of_images);
+    }
+    const auto spreads = bootstrap_means(values);
+    for (std::size_t i = 0; i < columns.size(); ++i) set_interval(columns[i], spreads[i], spreads[i].std);
+  }
+
+  void set_interval(const std::string& column, const Spread& spread, double single_std) {
+    row_.values[column].low = spread.low;
+    row_.values[column].high = spread.high;
+    sampling_[column] = {spread.std, single_std};
+  }
+
+  void scale(const std::vector<Predictions>& test) {
+    const auto held_out = validation_predictions_of(runs_);
+    std::map<std::string, std::vector<std::optional<double>>> values;
+    for (std::size_t i = 0; i < held_out.size(); ++i) {
+      const double temperature = fit_temperature(held_out[i].logits, held_out[i].labels).temperature;
+      const Metrics scaled =
+          compute_metrics(log_probabilities(test[i].logits, temperature), test[i].labels, kReportedBins);
+      values["temperature"].emplace_back(temperature);
+      for (const auto& column : metric_columns(kReportedBins))
+        if (column.row->scaled) values[column.name() + "_scaled"].push_back(scaled.find(column.key));
+    }
+    for (const auto& [column, of_seeds] : values) row_.values[column] = over_seeds(of_seeds);
+  }
+
+  void compare(const std::map<std::string, double>& paper) {
+    row_.has_paper = true;
+    for (const auto& [column, published] : paper) {
+      const ReportValue& ours = row_.values[column];
+      if (ours.mean) row_.paper[column] = {published, *ours.mean - published, sigma(column, ours, published)};
+    }
+  }
+
+  // The formula of report.h.
+  std::optional<double> sigma(const std::string& column, const ReportValue& ours, double published) const {
+    const auto found = sampling_.find(column);
+    Sampling sampling = found == sampling_.end() ? Sampling{} : found->second;
+    if (column == "accuracy") {
+      const std::int64_t images = runs_[0].metrics.n;
+      if (found == sampling_.end() && images == 0) return std::nullopt;
+      if (found == sampling_.end())
+        sampling.ours = std::sqrt(*ours.mean * (1 - *ours.mean) / static_cast<double>(images));
+      sampling.single = std::sqrt(published * (1 - published) / kPaperImages);
+    } else {
+      if (found == sampling_.end()) return std::nullopt;
+      sampling.single *= std::sqrt(images_ / kPaperImages);
+    }
+    const double seeds = ours.std.value_or(0), n = static_cast<double>(runs_.size());
+    return std::sqrt(sampling.ours * sampling.ours + sampling.single * sampling.single + seeds * seeds / n +
+                     seeds * seeds);
+  }
+
+  const std::vector<FinishedRun>& runs_;
+  ReportRow row_;
+  double images_ = 0;
+  std::map<std::string, Sampling> sampling_;
+};
+
+}  // namespace
+
+ReportRow make_row(const std::string& name, const std::vector<FinishedRun>& runs, const PublishedNumbers& paper) {
+  return RowMaker(name, runs).make(paper);
+}
+
+}  // namespace ekd

@@ -1,0 +1,194 @@
+#include "ekd/train/checkpoint.h"
+
+#include <spdlog/spdlog.h>
+
+#include "ekd/core/error.h"
+#include "ekd/core/sha256.h"
+#include "ekd/core/tensor_file.h"
+#include "ekd/core/text.h"
+
+namespace ekd {
+namespace {
+
+constexpr const char* kModel = "model.";
+constexpr const char* kObjective = "objective.";
+constexpr const char* kMomentum = "optim.";
+constexpr const char* kBest = "best.";
+constexpr const char* kSums = "progress.sums";
+
+void append(std::vector<NamedTensor>& all, const char* prefix, const std::vector<NamedTensor>& tensors) {
+  for (const auto& [name, tensor] : tensors) all.push_back({prefix + name, tensor});
+}
+
+std::vector<NamedTensor> clones_of(const std::vector<NamedTensor>& tensors) {
+  std::vector<NamedTensor> clones;
+  for (const auto& [name, tensor] : tensors) clones.push_back({name, tensor.detach().clone()});
+  return clones;
+}
+
+// Checkpoints from before settings were stored by name hold a digest of these, as far as the command has them. Keys
+// that were added later are not among them.
+constexpr const char* kDigestedKeys[] = {"data.dataset",
+                                         "data.train_limit",
+                                         "data.test_limit",
+                                         "data.classes",
+                                         "data.val_size",
+                                         "model.name",
+                                         "model.init",
+                                         "augment.name",
+                                         "augment.crop_padding",
+                                         "augment.flip",
+                                         "augment.rotation",
+                                         "augment.mixup_alpha",
+                                         "augment.cutmix_alpha",
+                                         "augment.cutmix_mode",
+                                         "augment.cutout_size",
+                                         "augment.augmix_width",
+                                         "augment.augmix_depth",
+                                         "augment.augmix_severity",
+                                         "augment.augmix_alpha",
+                                         "augment.augmix_js_weight",
+                                         "optim.batch_size",
+                                         "optim.lr",
+                                         "optim.schedule",
+                                         "optim.milestones",
+                                         "optim.gamma",
+                                         "optim.momentum",
+                                         "optim.weight_decay",
+                                         "optim.nesterov",
+                                         "optim.warmup_epochs",
+                                         "optim.onecycle_rise",
+                                         "optim.onecycle_start",
+                                         "optim.onecycle_final",
+                                         "distill.teachers",
+                                         "distill.kd",
+                                         "distill.temperature",
+                                         "distill.kd_weight",
+                                         "distill.ce_weight",
+                                         "eval.every",
+                                         "run.seed"};
+
+std::string settings_digest(const nlohmann::json& settings) {
+  Sha256 hash;
+  for (const std::string key : kDigestedKeys)
+    if (settings.contains(key)) hash.update(key + "=" + settings[key].dump() + "\n");
+  return hash.hex();
+}
+
+// What a checkpoint says about settings; where it holds their digest and that agrees, they are today's.
+nlohmann::json stored_by_name(const RunIdentity& now, const nlohmann::json& stored, const std::string& path) {
+  if (stored.contains("settings")) return stored["settings"];
+  if (stored.at("config_sha256") != settings_digest(now.settings))
+    throw UsageError(path + ": was written under other settings than this run's config.json");
+  nlohmann::json settings = nlohmann::json::object();
+  for (const std::string key : kDigestedKeys)
+    if (now.settings.contains(key)) settings[key] = now.settings[key];
+  return settings;
+}
+
+void check_settings(const RunIdentity& now, const nlohmann::json& stored, const std::string& path) {
+  const nlohmann::json before = stored_by_name(now, stored, path);
+  std::vector<std::string> changed;
+  for (const auto& [key, value] : now.settings.items()) {
+    const nlohmann::json& old = before.contains(key) ? before[key] : now.defaults.at(key);
+    if (old != value) changed.push_back(key + " (" + value.dump() + ", was " + old.dump() + ")");
+  }
+  if (!changed.empty())
+    throw UsageError(path + ": was written under other settings than this run's config.json: " + join(changed));
+}
+
+// Throws where the checkpoint is another run's.
+void check_identity(const RunIdentity& now, const nlohmann::json& stored, const std::string& path) {
+  check_settings(now, stored, path);
+  if (stored.at("dataset_sha256") != now.dataset_sha256) {
+    throw UsageError(path + ": the data is not what this run began with (its sha256 differs)");
+  }
+  if (stored.at("teacher_sha256").get<std::vector<std::string>>() != now.teacher_sha256) {
+    throw UsageError(path + ": the teachers are not those this run began with (their sha256 differ)");
+  }
+  const auto compute = stored.at("compute").get<std::string>();
+  if (compute != now.compute) {
+    spdlog::warn("resuming on '{}', this run began on '{}': the same bits are not promised", now.compute, compute);
+  }
+}
+
+void check_position(Position at, Position end, const std::string& path) {
+  const bool inside = at.epoch >= 0 && at.epoch < end.epoch && at.step >= 0 && at.step < end.step;
+  const bool done = at.epoch == end.epoch && at.step == 0;
+  if (inside || done) return;
+  throw WeightsError(path + ": stands at epoch " + std::to_string(at.epoch) + ", step " + std::to_string(at.step) +
+                     ", outside this training of " + std::to_string(end.epoch) + " epochs of " +
+                     std::to_string(end.step) + " steps");
+}
+
+// Every tensor belongs to one of the known groups.
+void check_names(const TensorFile& file) {
+  for (const auto& tensor : file.tensors) {
+    const bool known = tensor.name.starts_with(kModel) || tensor.name.starts_with(kObjective) ||
+                       tensor.name.starts_with(kMomentum) || tensor.name.starts_with(kBest) || tensor.name == kSums;
+    if (!known) throw WeightsError(file.path + ": unexpected tensor '" + tensor.name + "'");
+  }
+}
+
+}  // namespace
+
+void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
+  std::vector<NamedTensor> tensors;
+  append(tensors, kModel, checkpoint.model);
+  append(tensors, kObjective, checkpoint.objective);
+  append(tensors, kMomentum, checkpoint.momentum);
+  append(tensors, kBest, checkpoint.best.weights);
+  tensors.push_back({kSums, checkpoint.sums});
+  const nlohmann::json own = {{"kind", "checkpoint"},
+                              {"epoch", checkpoint.position.epoch},
+                              {"step", checkpoint.position.step},
+                              {"settings", checkpoint.identity.settings},
+                              {"dataset_sha256", checkpoint.identity.dataset_sha256},
+                              {"teacher_sha256", checkpoint.identity.teacher_sha256},
+                              {"compute", checkpoint.identity.compute},
+                              {"best_epoch", checkpoint.best.epoch},
+                              {"best_accuracy", checkpoint.best.accuracy},
+                              {"sum_names", checkpoint.sum_names},
+                              {"samples", checkpoint.samples},
+                              {"epoch_seconds", checkpoint.epoch_seconds},
+                              {"total_seconds", checkpoint.total_seconds}};
+  write_tensor_file(path, tensors, own);
+}
+
+void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint, Position end) {
+  const TensorFile file = read_tensor_file(path);
+  if (!file.own.is_object() || file.own.value("kind", "") != "checkpoint") {
+    throw WeightsError(path.string() + ": is not an ekd checkpoint");
+  }
+  try {
+    check_identity(checkpoint.identity, file.own, path.string());
+    checkpoint.position = {file.own.at("epoch"), file.own.at("step")};
+    checkpoint.best.epoch = file.own.at("best_epoch");
+    checkpoint.best.accuracy = file.own.at("best_accuracy");
+    checkpoint.sum_names = file.own.at("sum_names").get<std::vector<std::string>>();
+    checkpoint.samples = file.own.at("samples");
+    checkpoint.epoch_seconds = file.own.at("epoch_seconds");
+    checkpoint.total_seconds = file.own.at("total_seconds");
+  } catch (const nlohmann::json::exception& error) {
+    throw WeightsError(path.string() + ": its metadata is incomplete: " + error.what());
+  }
+  check_position(checkpoint.position, end, path.string());
+  check_names(file);
+  checkpoint.sums = file.at(kSums);
+  if (checkpoint.sums.scalar_type() != at::kDouble || checkpoint.sums.dim() != 1 ||
+      checkpoint.sums.size(0) != static_cast<std::int64_t>(checkpoint.sum_names.size())) {
+    throw WeightsError(path.string() + ": its loss sums do not fit their names");
+  }
+  checkpoint.best.weights.clear();
+  if (checkpoint.best.epoch >= 0) {
+    checkpoint.best.weights = clones_of(checkpoint.model);
+    copy_into(checkpoint.best.weights, file, kBest);
+  }
+  // All groups are checked, on copies, before one is written: copy_into checks no other than its own.
+  const std::pair<const char*, const std::vector<NamedTensor>&> groups[] = {
+      {kMomentum, checkpoint.momentum}, {kObjective, checkpoint.objective}, {kModel, checkpoint.model}};
+  for (const auto& [prefix, live] : groups) copy_into(clones_of(live), file, prefix);
+  for (const auto& [prefix, live] : groups) copy_into(live, file, prefix);
+}
+
+}  // namespace ekd

@@ -1,0 +1,74 @@
+#include "ekd/train/objective.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include "ekd/losses/jensen_shannon.h"
+#include "ekd/losses/soft_cross_entropy.h"
+
+namespace ekd {
+namespace {
+
+Outputs first_rows(const Outputs& outputs, std::int64_t count) {
+  Outputs first{outputs.logits.narrow(0, 0, count), {}};
+  for (const auto& [name, tensor] : outputs.features) first.features.push_back({name, tensor.narrow(0, 0, count)});
+  return first;
+}
+
+void append_named(std::vector<NamedTensor>& all, const std::vector<NamedTensor>& tensors) {
+  for (const auto& [name, tensor] : tensors) all.push_back({"loss." + name, tensor});
+}
+
+}  // namespace
+
+std::vector<FeatureShape> feature_shapes(Classifier& model, const at::Tensor& image) {
+  const at::NoGradGuard no_grad;
+  model.set_training(false);
+  std::vector<FeatureShape> shapes;
+  for (const auto& [name, tensor] : model.forward(image).features)
+    shapes.push_back({name, tensor.sizes().slice(1).vec()});
+  return shapes;
+}
+
+Objective::Objective(double js_weight, const DistillationLossRow& row, const DistillConfig& config,
+                     const LossContext& context, std::vector<std::size_t> teachers)
+    : js_weight_(js_weight),
+      ce_weight_(config.ce_weight),
+      kd_weight_(config.kd_weight),
+      loss_(row.make(config, context)),
+      needs_(row.needs),
+      teachers_(std::move(teachers)) {
+  for (std::size_t i = 0; i < teachers_.size(); ++i) questions_[teachers_[i]].merge(loss_->teacher_features(i));
+}
+
+LossTerms Objective::terms(const Batch& batch, const Outputs& outputs, const at::Tensor& epoch) const {
+  LossTerms losses;
+  losses.terms.push_back({"ce", soft_cross_entropy(outputs.logits.narrow(0, 0, batch.size()), batch.targets), 1});
+  if (batch.views > 1) losses.terms.push_back({"js", jensen_shannon(outputs.logits, batch.views), js_weight_});
+  if (loss_ == nullptr) return losses;
+  for (auto& term : losses.terms) term.weight *= ce_weight_;
+  DistillationInput input{first_rows(outputs, batch.size()), {}, batch.targets, batch.labels, epoch};
+  for (const std::size_t teacher : teachers_) input.teachers.push_back(&batch.teachers.at(teacher));
+  for (auto& term : (*loss_)(input).terms) {
+    term.weight *= kd_weight_;
+    losses.terms.push_back(std::move(term));
+  }
+  return losses;
+}
+
+std::vector<NamedTensor> Objective::parameters() const {
+  std::vector<NamedTensor> all;
+  if (loss_ != nullptr) append_named(all, loss_->parameters());
+  return all;
+}
+
+std::vector<NamedTensor> Objective::state() const {
+  std::vector<NamedTensor> all = parameters();
+  if (loss_ != nullptr) append_named(all, loss_->buffers());
+  return all;
+}
+
+void Objective::to(at::Device device) {
+  if (loss_ != nullptr) loss_->to(device);
+}
+
+}  // namespace ekd

@@ -1,0 +1,137 @@
+#include "train/training_setup.h"
+#include "ekd/settings/catalogue.h"
+
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+
+#include "ekd/core/config_io.h"
+#include "ekd/core/error.h"
+#include "ekd/core/tensor_file.h"
+#include "ekd/data/load.h"
+#include "ekd/evaluate/model_file.h"
+#include "ekd/models/registry.h"
+#include "ekd/runs/run_dir.h"
+
+namespace ekd {
+namespace {
+
+void to_device(ImageSet& set, at::Device device) {
+  if (set.size() == 0) return;
+  set.images = set.images.to(device);
+  set.labels = set.labels.to(device);
+}
+
+// By key, the settings that must not change in a run.
+nlohmann::json fixed_settings(Config config, Command command) {
+  nlohmann::json settings = nlohmann::json::object();
+  for (const auto& field : config_fields(config, command, catalogue()))
+    if (field.on_resume == OnResume::kMustMatch) settings[field.key] = field_json(field);
+  return settings;
+}
+
+std::unique_ptr<Classifier> prepare_model(const Config& config, const Dataset& data) {
+  auto model = make_model({.name = config.model.name, .classes = data.classes, .channels = data.train.images.size(1)},
+                          static_cast<std::uint64_t>(config.run.seed));
+  if (!config.model.init.empty())
+    copy_into(model_state(*model), read_tensor_file(resolve_model_source(config.model.init).file));
+  return model;
+}
+
+// What the loss may know of the networks it compares.
+LossContext loss_context(const DistillationLossRow& row, const TrainingRequest& request, const RunSetup& run,
+                         const SharedSetup& shared) {
+  LossContext context{.classes = shared.data.classes, .seed = static_cast<std::uint64_t>(request.config.run.seed)};
+  if (!row.needs.features) return context;
+  const at::Tensor image = at::zeros_like(shared.data.train.images.narrow(0, 0, 1), at::kFloat);
+  context.student = feature_shapes(*run.model, image);
+  for (const auto& teacher : run.teachers) context.teachers.push_back(feature_shapes(*teacher.model, image));
+  return context;
+}
+
+Objective make_objective(const TrainingRequest& request, const RunSetup& run, const SharedSetup& shared) {
+  const double js_weight = request.config.augment.augmix_js_weight;
+  if (request.command != Command::kDistill) return Objective(js_weight);
+  std::vector<std::size_t> indices;
+  for (const auto& teacher : run.teachers) {
+    const auto found = std::ranges::find(shared.teachers, teacher.path, &Teacher::path);
+    indices.push_back(static_cast<std::size_t>(found - shared.teachers.begin()));
+  }
+  const DistillConfig& distill = request.config.distill;
+  const DistillationLossRow& row = distillation_loss_registry().at(distill.loss);
+  Objective objective(js_weight, row, distill, loss_context(row, request, run, shared), indices);
+  objective.to(shared.device);
+  return objective;
+}
+
+}  // namespace
+
+void check_request(const TrainingRequest& request) {
+  if (!request.resume && run_state(request.run_dir) != RunState::kAbsent) {
+    throw UsageError(request.run_dir.string() +
+                     ": already holds a run; add --resume to go on with it, or name another --run-dir");
+  }
+  if (request.command != Command::kDistill) return;
+  const DistillConfig& distill = request.config.distill;
+  if (distill.teachers.empty()) throw UsageError("distill needs at least one --teacher RUN_OR_WEIGHTS");
+  if (distill.kd_weight == 0 && distill.ce_weight == 0)
+    throw UsageError("--kd-weight and --ce-weight are both 0: nothing to train on");
+}
+
+SharedSetup prepare_shared(const Config& config) {
+  SharedSetup shared;
+  set_deterministic(config.run.deterministic);
+  set_threads(config.run.threads);
+  set_fused_kernels(config.run.fused);
+  shared.device = resolve_device(config.run.device);
+  shared.precision = resolve_precision(config.run.precision, shared.device);
+  shared.data = load_dataset(config.data);
+  for (ImageSet* set : {&shared.data.train, &shared.data.val, &shared.data.test}) to_device(*set, shared.device);
+  return shared;
+}
+
+RunSetup prepare_run(const TrainingRequest& request, SharedSetup& shared) {
+  RunSetup run;
+  if (request.command == Command::kDistill)
+    run.teachers = load_teachers(request.config.distill.teachers, shared.data.classes, shared.device, shared.teachers);
+  run.model = prepare_model(request.config, shared.data);
+  run.model->to(shared.device);
+  run.identity = {.settings = fixed_settings(request.config, request.command),
+                  .defaults = fixed_settings(default_config(request.command), request.command),
+                  .dataset_sha256 = shared.data.sha256,
+                  .teacher_sha256 = {},
+                  .compute = compute_description(shared.device) + ", " + precision_name(shared.precision)};
+  for (const auto& teacher : run.teachers) {
+    run.identity.teacher_sha256.push_back(teacher.sha256);
+    if (std::ranges::find(shared.teachers, teacher.path, &Teacher::path) == shared.teachers.end())
+      shared.teachers.push_back(teacher);
+  }
+  return run;
+}
+
+void prepare_stream(const Config& config, SharedSetup& shared) {
+  const AugmentationContext context{.train = shared.data.train,
+                                    .classes = shared.data.classes,
+                                    .normalisation = shared.data.normalisation,
+                                    .config = config.augment,
+                                    .seed = static_cast<std::uint32_t>(config.run.seed),
+                                    .batch_size = config.optim.batch_size};
+  shared.stream = std::make_unique<BatchStream>(context, shared.teachers, shared.precision, config.run.graph);
+}
+
+LearnerSetup learner_setup(const TrainingRequest& request, RunSetup& run, const SharedSetup& shared,
+                           const std::string& label) {
+  const bool validated = shared.data.val.size() > 0;
+  Objective objective = make_objective(request, run, shared);
+  return {.model = std::move(run.model),
+          .objective = std::move(objective),
+          .optim = request.config.optim,
+          .eval_every = request.config.eval.every,
+          .graph = request.config.run.graph,
+          .predict = {shared.data.normalisation, request.config.eval.batch_size, shared.precision},
+          .watched = {validated ? "val" : "test", validated ? shared.data.val : shared.data.test},
+          .identity = run.identity,
+          .label = label};
+}
+
+}  // namespace ekd

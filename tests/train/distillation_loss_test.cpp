@@ -1,0 +1,216 @@
+// What a distillation loss may rely on: its tensors are trained, saved and checked, its teachers are asked for what it
+// looks at, and its numbers may change from step to step as tensors only.
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+
+#include <limits>
+
+#include "ekd/core/error.h"
+#include "ekd/core/tensor_file.h"
+#include "ekd/losses/combination.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/operator_trace.h"
+#include "tests/train/test_losses.h"
+#include "tests/train/training_fixture.h"
+
+namespace ekd {
+namespace {
+
+using test::Training;
+using test::TrainingSpec;
+
+std::set<std::string> names_in(const std::filesystem::path& path) {
+  std::set<std::string> names;
+  for (const auto& tensor : read_tensor_file(path).tensors) names.insert(tensor.name);
+  return names;
+}
+
+TEST(DistillationLoss, ItsOwnTensorsAreTrainedAndSavedBesideTheNetwork) {
+  const test::TemporaryFolder folder;
+  Training training({.teachers = 2, .loss = &test::kHint}, folder / "run");
+  const auto state = training.learner().setup().objective.state();
+  ASSERT_EQ(state.size(), 2U);
+  EXPECT_EQ(state[0].name, "loss.projection");
+  EXPECT_EQ(state[1].name, "loss.mean");
+  const at::Tensor start = state[0].tensor.detach().clone();
+  training.train_until({1, 0});
+  EXPECT_FALSE(at::equal(state[0].tensor, start));
+  EXPECT_GT(state[1].tensor.abs().max().item<double>(), 0);
+
+  const auto saved = names_in(training.dir().checkpoint());
+  for (const auto* name : {"objective.loss.projection", "objective.loss.mean", "optim.loss.projection"})
+    EXPECT_TRUE(saved.contains(name)) << name;
+  EXPECT_FALSE(saved.contains("optim.loss.mean"));
+  std::set<std::string> weights;
+  for (const auto& tensor : model_state(training.learner().model())) weights.insert(tensor.name);
+  EXPECT_EQ(names_in(training.dir().last()), weights);
+}
+
+TEST(DistillationLoss, ItsOwnTensorsAreFiniteOrNothingIsSaved) {
+  const test::TemporaryFolder folder;
+  Training training({.teachers = 1, .loss = &test::kHint}, folder / "run");
+  training.train_until({0, 1});
+  training.learner().setup().objective.state().at(1).tensor.fill_(std::numeric_limits<float>::infinity());
+  EXPECT_ERROR(training.learner().save_checkpoint(), NonFiniteError, "weights are not finite");
+  EXPECT_FALSE(std::filesystem::exists(training.dir().checkpoint()));
+}
+
+TEST(DistillationLoss, ACheckpointOfAnotherLossIsRefused) {
+  const test::TemporaryFolder folder;
+  {
+    Training training({.teachers = 1, .loss = &test::kHint}, folder / "run");
+    training.train_until({0, 1});
+    training.learner().save_checkpoint();
+  }
+  EXPECT_ERROR(Training({.teachers = 1}, folder / "run"), WeightsError, "unexpected: ");
+}
+
+TEST(DistillationLoss, TeachersAreAskedForTheFeaturesItLooksAt) {
+  const test::TemporaryFolder folder;
+  Training training({.teachers = 2, .loss = &test::kHint}, folder / "run");
+  training.stream().begin_epoch(0);
+  const Batch batch = training.stream().batch(0, training.learner().setup().objective.questions());
+  ASSERT_EQ(batch.teachers.size(), 2U);
+  ASSERT_EQ(batch.teachers[0].features.size(), 1U);
+  EXPECT_EQ(batch.teachers[0].features[0].name, "layer3");
+  EXPECT_TRUE(batch.teachers[1].features.empty());
+  for (const auto& outputs : batch.teachers) EXPECT_EQ(outputs.logits.sizes(), (std::vector<std::int64_t>{8, 4}));
+}
+
+// A batch of 8 images that two teachers were asked about, and what a student said.
+struct Asked {
+  Batch batch;
+  Outputs student = outputs();
+  at::Tensor epoch = at::zeros({}, at::kFloat);
+  LossContext context{
+      .classes = 4, .seed = 0, .student = {{"layer3", {6, 2, 2}}}, .teachers = {{{"layer3", {5, 2, 2}}}, {}}};
+
+  Asked() {
+    batch.targets = at::full({8, 4}, 0.25);
+    batch.labels = at::zeros({8}, at::kLong);
+    batch.teachers = {{at::randn({8, 4}), {{"layer3", at::randn({8, 5, 2, 2})}}}, {at::randn({8, 4}), {}}};
+  }
+  static Outputs outputs() {
+    return {at::randn({8, 4}).requires_grad_(), {{"layer3", at::randn({8, 6, 2, 2}).requires_grad_()}}};
+  }
+};
+
+DistillConfig config_of(const DistillationLossRow& row) {
+  DistillConfig config;
+  for (const auto& setting : row.settings) config.loss_settings[setting.name] = setting.value;
+  return config;
+}
+
+TEST(DistillationLoss, ARampIsAWeightThatChanges) {
+  Asked asked;
+  const Objective objective(12, test::kRamped, config_of(test::kRamped), asked.context, {0, 1});
+  const auto total = [&](double epoch) {
+    asked.epoch.fill_(epoch);
+    return objective.terms(asked.batch, asked.student, asked.epoch).total().item<double>();
+  };
+  const LossTerms terms = objective.terms(asked.batch, asked.student, asked.epoch);
+  const double ce = terms.terms.at(0).value.item<double>(), square = terms.terms.at(1).value.item<double>();
+  // --ce-weight .2, --kd-weight .8, the term's own weight .5; epochs are counted from 1 in a ramp over 4.
+  for (const auto& [epoch, ramp] :
+       {std::pair(0.0, 0.25), std::pair(0.9, 0.25), std::pair(2.5, 0.75), std::pair(9.0, 1.0)})
+    EXPECT_NEAR(total(epoch), 0.2 * ce + 0.8 * 0.5 * ramp * square, 1e-5) << epoch;
+}
+
+TEST(DistillationLoss, TheEpochIsFilledBeforeEachStep) {
+  const test::TemporaryFolder folder;
+  static std::vector<double> seen;
+  struct Noting final : DistillationLoss {
+    LossTerms operator()(const DistillationInput& input) const override {
+      seen.push_back(input.epoch.item<double>());
+      return {{{"zero", input.student.logits.sum() * 0, 1}}};
+    }
+  };
+  const DistillationLossRow row{"noting",
+                                "",
+                                {},
+                                {.epoch = true},
+                                [](const DistillConfig&, const LossContext&) -> std::unique_ptr<DistillationLoss> {
+                                  return std::make_unique<Noting>();
+                                }};
+  Training training({.teachers = 1, .loss = &row}, folder / "run");
+  training.train_until({2, 0});
+  ASSERT_EQ(seen.size(), 6U);
+  for (std::size_t step = 0; step < 6; ++step) EXPECT_NEAR(seen[step], static_cast<double>(step) / 3, 1e-6);
+}
+
+// The operators of a step, with the host's numbers in them.
+std::vector<std::string> step_operators(const Objective& objective, Asked& asked, double epoch) {
+  asked.epoch.fill_(epoch);
+  return test::operators_of([&] { objective.terms(asked.batch, asked.student, asked.epoch).total().backward(); });
+}
+
+TEST(DistillationLoss, AsksTheSameOfTheDeviceInEveryStep) {
+  Asked asked;
+  std::vector<DistillationLossRow> rows = distillation_loss_registry().rows();
+  rows.insert(rows.end(), {test::kRamped, test::kHint});
+  for (const auto& row : rows) {
+    for (const auto& combination : combination_registry().names()) {
+      DistillConfig config = config_of(row);
+      config.kd = combination;
+      const Objective objective(12, row, config, asked.context, {0, 1});
+      step_operators(objective, asked, 0);  // makes gradients
+      const auto first = step_operators(objective, asked, 0), later = step_operators(objective, asked, 150.5);
+      EXPECT_GT(first.size(), 10U);
+      EXPECT_EQ(first, later) << row.name << " would be replayed with the numbers of its first steps";
+    }
+  }
+}
+
+// What the checks above and below are there for.
+class HostRamp final : public DistillationLoss {
+ public:
+  explicit HostRamp(bool as_weight) : as_weight_(as_weight) {}
+  LossTerms operator()(const DistillationInput& input) const override {
+    const double ramp = input.epoch.item<double>() < 20 ? 0.1 : 1;  // a graph cannot be recorded from this on
+    const at::Tensor value = input.student.logits.square().mean();
+    if (as_weight_) return {{{"square", value, ramp}}};
+    return {{{"square", ramp * value, 1}}};
+  }
+
+ private:
+  bool as_weight_;
+};
+
+template <bool as_weight>
+DistillationLossRow host_ramp() {
+  return {"host",
+          "",
+          {},
+          {.epoch = true},
+          [](const DistillConfig&, const LossContext&) -> std::unique_ptr<DistillationLoss> {
+            return std::make_unique<HostRamp>(as_weight);
+          }};
+}
+
+TEST(DistillationLoss, ANumberOfTheHostThatChangesIsSeen) {
+  Asked asked;
+  const Objective objective(12, host_ramp<false>(), {}, asked.context, {0});
+  step_operators(objective, asked, 0);
+  const auto first = step_operators(objective, asked, 0);
+  EXPECT_EQ(first, step_operators(objective, asked, 19));
+  EXPECT_NE(first, step_operators(objective, asked, 20));
+}
+
+TEST(DistillationLoss, AWeightOfTheHostThatChangesIsRefused) {
+  Asked asked;
+  const Objective objective(12, host_ramp<true>(), {}, asked.context, {0});
+  EpochSums sums;
+  const auto add = [&](double epoch) {
+    asked.epoch.fill_(epoch);
+    const LossTerms losses = objective.terms(asked.batch, asked.student, asked.epoch);
+    sums.begin_step(0, 8);
+    sums.add(losses, losses.total(), 8);
+  };
+  add(0);
+  add(1);
+  sums.clear();
+  EXPECT_ERROR(add(20), c10::Error, "the weight of the loss term 'square' changed from 0.08 to 0.8");
+}
+
+}  // namespace
+}  // namespace ekd

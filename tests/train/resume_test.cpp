@@ -1,0 +1,103 @@
+// Interrupted and continued equals never interrupted, to the bit.
+#include "ekd/core/error.h"
+#include "tests/support/expect_error.h"
+#include "tests/train/test_losses.h"
+#include "tests/train/training_fixture.h"
+
+namespace ekd {
+namespace {
+
+using test::Training;
+using test::TrainingSpec;
+
+struct ResumeCase {
+  const char* name;
+  TrainingSpec spec;
+};
+
+void PrintTo(const ResumeCase& value, std::ostream* out) { *out << value.name; }
+
+class Resume : public ::testing::TestWithParam<std::tuple<ResumeCase, Position>> {};
+
+TEST_P(Resume, GivesTheSameBits) {
+  const auto& [resume_case, cut] = GetParam();
+  const TrainingSpec& spec = resume_case.spec;
+  const test::TemporaryFolder folder;
+  Training whole(spec, folder / "whole");
+  test::train_to_the_end(whole.stream(), {&whole.learner()});
+  {
+    Training first(spec, folder / "cut");
+    first.train_until(cut);
+    if (cut.step > 0) first.learner().save_checkpoint();  // finish_epoch saves at an epoch's end
+  }
+  Training second(spec, folder / "cut");
+  ASSERT_EQ(second.learner().position(), cut);
+  test::train_to_the_end(second.stream(), {&second.learner()});
+
+  test::expect_same_runs(whole, second);
+}
+
+const ResumeCase kCases[] = {
+    {"none", {.augmentation = "none"}},
+    {"mixup", {.augmentation = "mixup"}},
+    {"cutmix", {.augmentation = "cutmix"}},
+    {"cutout", {.augmentation = "cutout"}},
+    {"augmix", {.augmentation = "augmix"}},
+    {"wrn", {.augmentation = "none", .model = "wrn_40_2"}},
+    {"bf16", {.augmentation = "mixup", .precision = Precision::kBf16}},
+    {"distill_one", {.teachers = 1}},
+    {"distill_four", {.augmentation = "cutmix", .teachers = 4}},
+    {"distill_ramped", {.augmentation = "augmix", .teachers = 2, .loss = &test::kRamped}},
+    {"distill_hint", {.augmentation = "augmix", .teachers = 2, .loss = &test::kHint}},
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    Matrix, Resume, ::testing::Combine(::testing::ValuesIn(kCases), ::testing::Values(Position{1, 0}, Position{0, 2})),
+    [](const auto& test_info) {
+      const Position cut = std::get<1>(test_info.param);
+      return std::string(std::get<0>(test_info.param).name) + (cut.step == 0 ? "_epoch_end" : "_mid_epoch");
+    });
+
+TEST(Checkpoint, AnotherRunsIsRefused) {
+  const test::TemporaryFolder folder;
+  Training training({}, folder / "run");
+  training.train_until({0, 1});
+  training.learner().save_checkpoint();
+  Checkpoint stored;
+  stored.model = model_state(training.learner().model());
+  const auto path = training.dir().checkpoint();
+  const RunIdentity own = training.learner().setup().identity;
+  stored.identity = own;
+  stored.identity.settings["optim.lr"] = 0.1;
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "other settings");
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "optim.lr (0.1, was 0.002)");
+  stored.identity = own;
+  stored.identity.dataset_sha256 = "other";
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "the data is not what this run began with");
+  stored.identity = own;
+  stored.identity.teacher_sha256 = {"t"};
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "the teachers are not those");
+  stored.identity = own;
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 1}), WeightsError, "stands at epoch 0, step 1, outside this training");
+}
+
+TEST(Checkpoint, ASettingThatItLacksHadItsDefault) {
+  const test::TemporaryFolder folder;
+  {
+    Training training({}, folder / "run");
+    training.train_until({0, 1});
+    training.learner().save_checkpoint();
+  }
+  Training training({}, folder / "run");
+  Checkpoint stored;
+  stored.model = model_state(training.learner().model());
+  stored.identity = training.learner().setup().identity;
+  stored.identity.settings["optim.new"] = stored.identity.defaults["optim.new"] = 3;
+  EXPECT_ERROR(load_checkpoint(training.dir().checkpoint(), stored, {2, 1}), WeightsError,
+               "stands at");  // the next check
+  stored.identity.settings["optim.new"] = 4;
+  EXPECT_ERROR(load_checkpoint(training.dir().checkpoint(), stored, {2, 1}), UsageError, "optim.new (4, was 3)");
+}
+
+}  // namespace
+}  // namespace ekd

@@ -79,7 +79,7 @@ Metrics compute_metrics(const at::Tensor& log_probs, const at::Tensor& labels, c
     answers.samples.confidences.push_back(image.confidence);
     answers.samples.hits.push_back(image.rank == 0);
   });
-  answers.sorted = ascending(answers.samples);  // for several numbers of bins at once
+  answers.ascending = ranked(answers.samples);  // for several numbers of bins at once
   const auto scores = image_scores(rows, answers.labels);
   Metrics metrics{rows.size(0), {}};
   for (const auto& [row, key] : metric_columns(bins))

@@ -1,6 +1,8 @@
 """`ekd evaluate` on saved predictions with known metrics, on runs, weights and ensembles of them."""
 
 import json
+import math
+import random
 import struct
 import unittest
 
@@ -129,6 +131,32 @@ class Golden(CliTest):
         ]:
             with self.subTest(arguments[2:] or arguments):
                 evaluate(*arguments).fails(2, *words)
+
+
+class Conventions(CliTest):
+    """Values that hang on a convention: equals, edges, dtypes, extreme scales."""
+
+    def evaluate(self, logits, labels, *arguments, dtype="F64"):
+        path = self.folder / "given.safetensors"
+        tensors.write(path, tensors.predictions(logits, labels, dtype=dtype))
+        return evaluate("--predictions", path, *arguments).json()
+
+    def test_the_order_of_equal_confidences_does_not_matter(self):
+        """40 samples of confidence 1/2, half of them right; then beside surer and less sure ones."""
+        row, hits = [0.0, 0.0, -math.inf], [0, 1] * 20
+        for labels in (hits, sorted(hits), sorted(hits, reverse=True)):
+            got = self.evaluate([row] * 40, labels, "--bins", "4,15", dtype="F32")
+            self.assertAlmostEqual(got["aurc"], 0.5, places=12)
+            for bins in ("4", "15"):
+                self.assertAlmostEqual(got["calibration"][bins]["adaptive_ece"], 0, places=12)
+                self.assertAlmostEqual(got["calibration"][bins]["ece"], 0, places=12)
+        samples = [([0.0, 0.0, 0.0], 0)] * 7 + [([0.0, 0.0, 0.0], 2)] * 6 + [([2.0, 0.0, 0.0], 0), ([2.0, 0.0, 0.0], 1)] * 5
+        values = []
+        for seed in range(3):
+            random.Random(seed).shuffle(samples)
+            got = self.evaluate(*zip(*samples), "--bins", "4")
+            values.append((got["aurc"], got["calibration"]["4"]["adaptive_ece"]))
+        self.assertEqual(len(set(values)), 1, values)
 
 
 class Runs(CliTest):

@@ -37,9 +37,10 @@ double overconfidence_error(const ReliabilityBins& bins);
 double maximum_calibration_error(const ReliabilityBins& bins);
 
 // ECE over num_bins groups of consecutive confidences, as equal in size as can be: the first n mod num_bins groups hold
-// one sample more. Nixon et al., "Measuring calibration in deep learning", 2019. Equal confidences keep the samples'
-// order.
+// one sample more. Nixon et al., "Measuring calibration in deep learning", 2019. Equal confidences that a border parts
+// are shared out by their mean: the samples' order does not matter.
 double adaptive_calibration_error(const Top1& samples, int num_bins);
+double adaptive_calibration_error(const RankedSamples& ascending, int num_bins);
 
 // Mean over the classes k of the ECE of p_k against [label = k]. Kull et al., NeurIPS 2019. probs, labels as for
 // top1().

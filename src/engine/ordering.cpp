@@ -28,9 +28,9 @@ struct ResampledRun {
 };
 
 std::map<MetricKey, std::vector<double>> resample_metrics(const Predictions& predictions) {
-  const at::Tensor log_probs = log_probabilities(predictions.logits);
-  auto rounds = resampled_calibration({top1(log_probs.exp(), predictions.labels)}, kReportedBins);
-  for (const auto& [metric, scores] : image_scores(log_probs, predictions.labels))
+  const at::Tensor logits = scaled_logits(predictions.logits);
+  auto rounds = resampled_calibration({top1_of_logits(logits, predictions.labels)}, kReportedBins);
+  for (const auto& [metric, scores] : image_scores(logits, predictions.labels))
     rounds[{metric}] = resampled_means({scores}).front();
   return rounds;
 }

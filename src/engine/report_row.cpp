@@ -82,9 +82,9 @@ class RowMaker {
     std::vector<Top1> members;
     std::map<std::string, std::vector<double>> means;  // of each image over the members
     for (const auto& one : predictions) {
-      const at::Tensor log_probs = log_probabilities(one.logits);
-      members.push_back(top1(log_probs.exp(), one.labels));
-      for (const auto& [column, scores] : image_scores(log_probs, one.labels)) {
+      const at::Tensor logits = scaled_logits(one.logits);
+      members.push_back(top1_of_logits(logits, one.labels));
+      for (const auto& [column, scores] : image_scores(logits, one.labels)) {
         auto& mean = means[column];
         mean.resize(scores.size());
         for (std::size_t i = 0; i < scores.size(); ++i) mean[i] += scores[i] / static_cast<double>(predictions.size());
@@ -124,8 +124,7 @@ class RowMaker {
     std::map<std::string, std::vector<std::optional<double>>> values;
     for (std::size_t i = 0; i < held_out.size(); ++i) {
       const double temperature = fit_temperature(held_out[i].logits, held_out[i].labels).temperature;
-      const Metrics scaled =
-          compute_metrics(log_probabilities(test[i].logits, temperature), test[i].labels, kReportedBins);
+      const Metrics scaled = compute_metrics(scaled_logits(test[i].logits, temperature), test[i].labels, kReportedBins);
       values["temperature"].emplace_back(temperature);
       for (const auto& column : metric_columns(kReportedBins))
         if (column.row->scaled) values[column.name() + "_scaled"].push_back(scaled.find(column.key));

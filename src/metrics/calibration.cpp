@@ -11,10 +11,7 @@ class EqualWidths {
  public:
   explicit EqualWidths(int num_bins) : last_(num_bins - 1) {
     TORCH_CHECK(num_bins >= 1, "calibration needs at least one bin, not ", num_bins);
-    edges_.resize(num_bins + 1);
-    const double width = 1.0 / num_bins;
-    for (int b = 0; b < num_bins; ++b) edges_[b] = b * width;
-    edges_[num_bins] = 1;
+    for (int b = 0; b <= num_bins; ++b) edges_.push_back(bin_edge(b, num_bins));
   }
 
   int operator()(double confidence) const {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ekd/metrics/calibration.h"
 #include "ekd/metrics/registry.h"
 #include "ekd/metrics/statistics.h"
 
@@ -52,13 +53,11 @@ class RankedAnswers {
   }
 
  private:
-  // The edges of reliability_bins.
   std::vector<std::size_t> begins_of(int count) const {
     TORCH_CHECK(count >= 1, "calibration needs at least one bin, not ", count);
     std::vector<std::size_t> begins{0};
-    const double width = 1.0 / count;
     for (int b = 1; b < count; ++b) {
-      const auto first = std::upper_bound(confidences_.begin(), confidences_.end(), b * width);
+      const auto first = std::upper_bound(confidences_.begin(), confidences_.end(), bin_edge(b, count));
       begins.push_back(first - confidences_.begin());
     }
     begins.push_back(confidences_.size());

@@ -158,6 +158,43 @@ class Conventions(CliTest):
             values.append((got["aurc"], got["calibration"]["4"]["adaptive_ece"]))
         self.assertEqual(len(set(values)), 1, values)
 
+    def test_a_confidence_on_a_bins_edge_is_in_the_lower_bin(self):
+        """k equal logits, which are not right, beside a confidence in the second of k bins, which is."""
+        for k in (6, 7, 20, 25, 49, 98, 100):
+            p = 1.4 / k
+            q = (1 - p) / (k - 1)
+            got = self.evaluate([[0.0] * k, [math.log(p)] + [math.log(q)] * (k - 1)], [1, 0], "--bins", str(k))
+            error = got["calibration"][str(k)]
+            self.assertAlmostEqual(error["ece"], (1 / k + 1 - p) / 2, places=12)  # .467 at 6
+            classes = 1 / k + 1 - p + abs(1 - 1 / k - q) + (k - 2) * (1 / k + q)
+            self.assertAlmostEqual(error["classwise_ece"], classes / 2 / k, places=12)
+
+    def test_float64_logits_keep_every_digit(self):
+        """Far from 0, where float32 sees equals; alone, saved again, in an ensemble, and where a temperature is fitted."""
+        noise = random.Random(1)
+        near = [[noise.gauss(0, 3) for _ in range(10)] for _ in range(30)]
+        labels = [row.index(max(row)) for row in near]
+        expected = self.evaluate(near, labels, "--bins", "15")
+        self.assertEqual(expected["accuracy"], 1)
+        for offset, digits in ((1e8, 7), (-1e9, 6), (1e12, 3)):
+            path, saved = self.folder / f"far{offset}.safetensors", self.folder / "saved.safetensors"
+            tensors.write(path, tensors.predictions([[z + offset for z in row] for row in near], labels, dtype="F64"))
+            got = evaluate("--predictions", path, "--bins", "15", "--save-predictions", saved).json()
+            twice = evaluate("--predictions", path, "--predictions", path, "--bins", "15", "--save-predictions", saved.with_suffix(".mean")).json()
+            self.assertEqual([tensors.read(file)[1]["logits"][0] for file in (saved, saved.with_suffix(".mean"))], ["F64", "F64"])
+            again = evaluate("--predictions", saved, "--bins", "15").json()
+            self.assertEqual(again | {"members": 0}, got | {"members": 0})
+            for metrics in (got, twice):
+                self.assertEqual(metrics["accuracy"], 1)
+                self.assertAlmostEqual(metrics["nll"], expected["nll"], places=digits)
+                self.assertAlmostEqual(metrics["brier"], expected["brier"], places=digits)
+        wrong = labels[:25] + [(label + 1) % 10 for label in labels[25:]]
+        fits = []
+        for offset in (0, 1e8):
+            tensors.write(path, tensors.predictions([[z + offset for z in row] for row in near], wrong, dtype="F64"))
+            fits.append(evaluate("--predictions", path, "--fit-temperature", "--fit-on", path).json()["temperature"]["value"])
+        self.assertAlmostEqual(fits[0], fits[1], places=6)
+
 
 class Runs(CliTest):
     """`one` with a validation split, `two` without; both end after more epochs than their best."""

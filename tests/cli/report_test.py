@@ -35,7 +35,7 @@ class Answers:
         """ECE and OE with each image counted `times` times."""
         times = np.ones(len(self.labels)) if times is None else times
         hits = self.hits if hits is None else hits
-        index = np.digitize(self.confidences, np.linspace(0, 1, bins + 1), right=True).clip(1, bins) - 1
+        index = np.digitize(self.confidences, np.arange(bins + 1) / bins, right=True).clip(1, bins) - 1
         count, confidence, hit = (np.bincount(index, times * values, bins) for values in (1.0, self.confidences, hits))
         mean = np.divide(confidence, count, out=np.zeros(bins), where=count > 0)
         return np.abs(confidence - hit).sum() / times.sum(), (mean * np.maximum(confidence - hit, 0)).sum() / times.sum()

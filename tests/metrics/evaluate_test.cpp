@@ -2,8 +2,10 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/randperm.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -86,6 +88,53 @@ TEST(Evaluate, AgreesWithTheFunctionsOfCalibration) {
   EXPECT_DOUBLE_EQ(metrics.at("ece", 15), expected_calibration_error(bins));
   EXPECT_NEAR(metrics.at("adaptive_ece", 15), adaptive_calibration_error(top1(probs, labels), 15), 1e-12);
   EXPECT_NEAR(metrics.at("accuracy"), (probs.argmax(1) == labels).to(at::kDouble).mean().item<double>(), 1e-12);
+}
+
+// k equal logits: 1/k is the edge above the first of k bins, and the j-th edge of j · k.
+TEST(Evaluate, EqualLogitsLieOnABinsEdge) {
+  for (int k = 1; k <= 100; ++k) {
+    for (const double level : {0.0, -std::log(double(k)), 1e8, -3.3}) {
+      at::Tensor logits = at::zeros({1, 103}, at::kDouble) + level;
+      logits.slice(1, k).fill_(-std::numeric_limits<double>::infinity());
+      const Top1 sample = top1_of_logits(scaled_logits(logits, 1.7), at::tensor({0}, at::kLong));
+      EXPECT_EQ(sample.confidences[0], 1.0 / k) << k << " at " << level;
+      for (const int j : {1, 2, 3, 7})
+        EXPECT_EQ(reliability_bins(sample, j * k).counts[j - 1], 1) << j << " * " << k << " bins";
+    }
+  }
+}
+
+TEST(Evaluate, ClassesOnAnEdgeStayInTheLowerBin) {
+  for (int k = 3; k <= 100; ++k) {
+    // Class 0: 1/k, which is not the label, and 1.4/k, which is: in two bins, with 1/k and 1 − 1.4/k to the error.
+    const double p = 1.4 / k, q = (1 - p) / (k - 1);
+    at::Tensor probs = at::full({2, k}, 1.0, at::kDouble);
+    probs[1].fill_(q);
+    probs[1][0] = p;
+    const Metrics metrics = compute_metrics(probs.log(), at::tensor({1, 0}, at::kLong), {k});
+    const double first = 1.0 / k + 1 - p, second = std::abs(1 - 1.0 / k - q), rest = (k - 2) * (1.0 / k + q);
+    EXPECT_NEAR(metrics.at("classwise_ece", k), (first + second + rest) / 2 / k, 1e-12) << k;
+    EXPECT_NEAR(metrics.at("ece", k), (1.0 / k + 1 - p) / 2, 1e-12) << k;
+  }
+}
+
+TEST(Evaluate, TheSameLogitsInAnotherOrderAreAsSure) {
+  const at::Tensor logits = 4 * at::randn({50, 100}, at::kDouble);
+  const at::Tensor other = logits.index_select(1, at::randperm(100));
+  EXPECT_TRUE(probabilities(logits).amax(1).equal(probabilities(other).amax(1)));
+  EXPECT_TRUE(at::allclose(probabilities(logits), log_probabilities(logits).exp(), 1e-12, 0));
+}
+
+// What doubles tell apart counts, where their probabilities are the same double, too.
+TEST(Evaluate, HitsAreToldFromTheLogits) {
+  const at::Tensor labels = at::randint(10, {200}, at::kLong);
+  const at::Tensor best = at::zeros({200, 10}, at::kDouble).scatter(1, labels.unsqueeze(1), 1);
+  for (const double scale : {1e-300, 1e-20, 1e-9, 1.0, 1e9, 1e300}) {
+    const Metrics metrics = compute_metrics(scaled_logits(best * scale), labels, {15});
+    EXPECT_EQ(metrics.at("accuracy"), 1) << scale;
+    EXPECT_NEAR(metrics.at("ece", 15), 1 - metrics.at("mean_confidence"), 1e-12) << scale;
+  }
+  EXPECT_EQ(compute_metrics(scaled_logits(1e12 + 1e-3 * best), labels, {}).at("accuracy"), 1);
 }
 
 TEST(Evaluate, RefusesWhatDoesNotFit) {

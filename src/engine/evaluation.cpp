@@ -172,6 +172,7 @@ EvaluationResult evaluate(const EvaluationRequest& request, const Networks& netw
   EvaluationResult result{{}, request.temperature, std::nullopt, request.members};
   if (request.fit_temperature) {
     const TemperatureFit fitted = fit(request, networks, unscaled.size(1));
+    if (const auto warning = bound_warning(fitted); !warning.empty()) spdlog::warn("{}", warning);
     result.temperature = fitted.temperature;
     result.fitted_nll = fitted.nll;
   }

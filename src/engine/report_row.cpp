@@ -1,6 +1,7 @@
 #include "ekd/engine/report_row.h"
 
 #include <ATen/TensorOperators.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <cmath>
@@ -123,7 +124,10 @@ class RowMaker {
     const auto held_out = validation_predictions_of(runs_);
     std::map<std::string, std::vector<std::optional<double>>> values;
     for (std::size_t i = 0; i < held_out.size(); ++i) {
-      const double temperature = fit_temperature(held_out[i].logits, held_out[i].labels).temperature;
+      const TemperatureFit fitted = fit_temperature(held_out[i].logits, held_out[i].labels);
+      const double temperature = fitted.temperature;
+      if (const auto warning = bound_warning(fitted); !warning.empty())
+        spdlog::warn("{}: {}", runs_[i].folder.string(), warning);
       const Metrics scaled = compute_metrics(scaled_logits(test[i].logits, temperature), test[i].labels, kReportedBins);
       values["temperature"].emplace_back(temperature);
       for (const auto& column : metric_columns(kReportedBins))

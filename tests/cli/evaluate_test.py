@@ -195,6 +195,26 @@ class Conventions(CliTest):
             fits.append(evaluate("--predictions", path, "--fit-temperature", "--fit-on", path).json()["temperature"]["value"])
         self.assertAlmostEqual(fits[0], fits[1], places=6)
 
+    def test_temperatures_of_any_scale(self):
+        """Logits times s have s times the temperature and the same NLL. A bound is said."""
+        noise = random.Random(2)
+        rows = [[noise.gauss(0, 2) for _ in range(10)] for _ in range(300)]
+        labels = [noise.choices(range(10), [math.exp(z) for z in row])[0] for row in rows]
+        path, fits = self.folder / "scaled.safetensors", {}
+        for scale in (1, 1e4, 1e-4, 1e9):
+            tensors.write(path, tensors.predictions([[z * scale for z in row] for row in rows], labels, dtype="F32"))
+            ended = evaluate("--predictions", path, "--fit-temperature", "--fit-on", path)
+            fits[scale] = ended.json()["temperature"]
+            self.assertFalse(any("search ends" in line for line in ended.warnings()), str(ended))
+            self.assertAlmostEqual(fits[scale]["value"] / scale / fits[1]["value"], 1, places=5)
+            self.assertAlmostEqual(fits[scale]["nll"], fits[1]["nll"], places=5)
+            self.assertAlmostEqual(ended.json()["nll"], fits[scale]["nll"], places=9)
+        for best, words in ((True, "every sample is right"), (False, "no better than chance")):
+            tensors.write(path, tensors.predictions(rows, [row.index(max(row) if best else min(row)) for row in rows]))
+            ended = evaluate("--predictions", path, "--fit-temperature", "--fit-on", path)
+            self.assertEqual(ended.code, 0)
+            self.assertTrue(any(words in line for line in ended.warnings()), str(ended))
+
 
 class Runs(CliTest):
     """`one` with a validation split, `two` without; both end after more epochs than their best."""

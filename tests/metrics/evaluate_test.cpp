@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/multinomial.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/randperm.h>
@@ -16,6 +17,7 @@
 #include <numeric>
 
 #include "ekd/core/error.h"
+#include "ekd/core/types.h"
 #include "ekd/metrics/calibration.h"
 #include "ekd/metrics/registry.h"
 #include "ekd/metrics/temperature.h"
@@ -215,13 +217,51 @@ TEST(Temperature, IsNotMovedByAConstantAndScalesWithTheLogits) {
   EXPECT_NEAR(fit_temperature(log_probabilities(helped), labels).temperature, t, 1e-6);
 }
 
-TEST(Temperature, EndsAtTheBracketWhereTheMinimumLiesBeyond) {
-  const at::Tensor logits = at::tensor({3.0F, 0.0F}).view({1, 2}).repeat({2, 1});
-  EXPECT_DOUBLE_EQ(fit_temperature(logits, at::tensor({0, 0}, at::kLong)).temperature, kMinTemperature);
-  const TemperatureFit wrong = fit_temperature(logits, at::tensor({1, 1}, at::kLong));
-  EXPECT_DOUBLE_EQ(wrong.temperature, kMaxTemperature);
-  EXPECT_NEAR(wrong.nll, std::log1p(std::exp(3 / kMaxTemperature)), 1e-12);
-  EXPECT_DOUBLE_EQ(fit_temperature(at::zeros({2, 3}), at::tensor({1, 1}, at::kLong)).temperature, 1) << "no T matters";
+// Predictions of `classes` classes whose best temperature is `sharpness`, within what 2,000 samples know.
+Predictions sharpened(double sharpness, std::int64_t classes = 10) {
+  const at::Tensor logits = 2 * at::randn({2000, classes}, at::kDouble);
+  return {logits * sharpness, logits.softmax(1).multinomial(1).squeeze(1)};
+}
+
+TEST(Temperature, IsFoundWhateverTheScale) {
+  const Predictions plain = sharpened(1);
+  const TemperatureFit one = fit_temperature(plain.logits, plain.labels);
+  EXPECT_NEAR(one.temperature, 1, 0.1);
+  for (const double scale : {1e-200, 1e-30, 1e-8, 1e-4, 1e-2, 1e3, 1e4, 1e8, 1e30, 1e200}) {
+    const TemperatureFit fit = fit_temperature(plain.logits * scale, plain.labels);
+    EXPECT_NEAR(fit.temperature / scale / one.temperature, 1, 1e-8) << scale;
+    EXPECT_NEAR(fit.nll, one.nll, 1e-12) << scale;
+    EXPECT_EQ(bound_warning(fit), "") << scale;
+  }
+}
+
+TEST(Temperature, AFewRowsOfAnotherScaleDoNotHideTheMinimum) {
+  for (const double scale : {1e-7, 1e7}) {
+    const Predictions mixed = sharpened(1);
+    mixed.logits.slice(0, 0, 3) *= scale;
+    const TemperatureFit fit = fit_temperature(mixed.logits, mixed.labels);
+    EXPECT_EQ(bound_warning(fit), "");
+    const auto nll = [&](double t) {
+      return compute_metrics(scaled_logits(mixed.logits, t), mixed.labels, {}).at("nll");
+    };
+    for (const double factor : {0.9, 0.999, 1.001, 1.1}) EXPECT_GT(nll(fit.temperature * factor), fit.nll) << scale;
+  }
+}
+
+TEST(Temperature, SaysWhereTheMinimumLiesBeyondTheBounds) {
+  for (const double scale : {1e-6, 1.0, 1e6}) {
+    const at::Tensor logits = (at::tensor({3.0, 0.0}, at::kDouble) * scale).view({1, 2}).repeat({2, 1});
+    const TemperatureFit right = fit_temperature(logits, at::tensor({0, 0}, at::kLong));
+    EXPECT_NEAR(right.temperature, 3 * scale / kTemperatureReach, 1e-9 * scale);
+    EXPECT_NE(bound_warning(right).find("every sample is right"), std::string::npos);
+    const TemperatureFit wrong = fit_temperature(logits, at::tensor({1, 1}, at::kLong));
+    EXPECT_NEAR(wrong.temperature, 3 * scale * kTemperatureReach, 1e-6 * scale);
+    EXPECT_NEAR(wrong.nll, std::log1p(std::exp(1 / kTemperatureReach)), 1e-12);
+    EXPECT_NE(bound_warning(wrong).find("no better than chance"), std::string::npos);
+  }
+  const TemperatureFit same = fit_temperature(at::zeros({2, 3}), at::tensor({1, 1}, at::kLong));
+  EXPECT_DOUBLE_EQ(same.temperature, 1) << "no T matters";
+  EXPECT_EQ(bound_warning(same), "");
 }
 
 TEST(Temperature, RefusesNumbersThatAreNotFinite) {

@@ -96,6 +96,7 @@ class RowMaker {
     for (const auto& [metric, spread] : bootstrap_calibration(members, kReportedBins))
       set_interval(column_name(metric), spread.mean, spread.member_std);
     for (const auto& [metric, floor] : calibration_floor(members, kReportedBins)) {
+      if (!metric_registry().at(metric.metric).floored) continue;
       const Summary summary = summarise(floor.members);
       row_.values[column_name(metric) + "_floor"] = {summary.mean, summary.std, floor.low, floor.high};
     }

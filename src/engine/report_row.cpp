@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "ekd/engine/predictions_file.h"
+#include "ekd/metrics/difference.h"
 #include "ekd/metrics/evaluate.h"
 #include "ekd/metrics/registry.h"
 #include "ekd/metrics/statistics.h"
@@ -17,6 +19,8 @@ namespace ekd {
 namespace {
 
 constexpr double kPaperImages = 10'000;  // CIFAR-100's test set
+
+double square(double value) { return value * value; }
 
 // The mean over seeds of what every seed knows.
 ReportValue over_seeds(const std::vector<std::optional<double>>& values) {
@@ -141,27 +145,31 @@ class RowMaker {
     row_.has_paper = true;
     for (const auto& [column, published] : paper) {
       const ReportValue& ours = row_.values[column];
-      if (ours.mean) row_.paper[column] = {published, *ours.mean - published, sigma(column, ours, published)};
+      if (!ours.mean) continue;
+      const DifferenceSpread found = spread(column, ours, published);
+      PublishedValue& value = row_.paper[column] = {published, *ours.mean - published, std::nullopt, found.degrees};
+      if (!std::isnan(found.sigma)) value.sigma = found.sigma;
     }
   }
 
-  // The formula of report.h.
-  std::optional<double> sigma(const std::string& column, const ReportValue& ours, double published) const {
+  // The formula of report.h; σ is NaN where it is not known.
+  DifferenceSpread spread(const std::string& column, const ReportValue& ours, double published) const {
     const auto found = sampling_.find(column);
-    Sampling sampling = found == sampling_.end() ? Sampling{} : found->second;
-    if (column == "accuracy") {
-      const std::int64_t images = runs_[0].metrics.n;
-      if (found == sampling_.end() && images == 0) return std::nullopt;
-      if (found == sampling_.end())
-        sampling.ours = std::sqrt(*ours.mean * (1 - *ours.mean) / static_cast<double>(images));
-      sampling.single = std::sqrt(published * (1 - published) / kPaperImages);
-    } else {
-      if (found == sampling_.end()) return std::nullopt;
-      sampling.single *= std::sqrt(images_ / kPaperImages);
-    }
-    const double seeds = ours.std.value_or(0), n = static_cast<double>(runs_.size());
-    return std::sqrt(sampling.ours * sampling.ours + sampling.single * sampling.single + seeds * seeds / n +
-                     seeds * seeds);
+    const bool resampled = found != sampling_.end(), binomial = column == "accuracy";
+    const double images = resampled ? images_ : static_cast<double>(runs_[0].metrics.n);
+    if (!resampled && (!binomial || images == 0)) return {std::numeric_limits<double>::quiet_NaN()};
+    const auto binomial_variance = [](double share, double n) { return share * (1 - share) / n; };
+    // Variances over test images: of our mean, of one of our networks, of the published network.
+    const double single = binomial ? binomial_variance(*ours.mean, images) : square(found->second.single);
+    const double mean = resampled ? square(found->second.ours) : single;
+    const double theirs = binomial ? binomial_variance(published, kPaperImages) : single * images / kPaperImages;
+    const auto n = static_cast<double>(runs_.size());
+    if (!ours.std) return {std::sqrt(mean + theirs)};
+    // What images do to one seed alone: none is known of without predictions.
+    const double alike = resampled ? std::clamp((n * mean - single) / (n - 1), 0.0, mean) : mean;
+    const double own = resampled ? std::max(single - alike, 0.0) : 0;
+    const double known = alike + std::max(theirs - own * images / kPaperImages, 0.0);
+    return spread_of_sum(known, (1 / n + 1) * std::max(square(*ours.std), own), n - 1);
   }
 
   const std::vector<FinishedRun>& runs_;

@@ -68,6 +68,12 @@ double student_quantile(double share, double degrees) {
 
 double DifferenceSpread::margin() const { return sigma == 0 ? 0 : sigma * student_quantile(0.975, degrees); }
 
+DifferenceSpread spread_of_sum(double known, double estimated, double degrees) {
+  const double all = known + estimated;
+  if (estimated == 0) return {std::sqrt(all)};
+  return {std::sqrt(all), degrees * (all / estimated) * (all / estimated)};
+}
+
 DifferenceSpread difference_spread(const std::vector<double>& differences,
                                    const std::vector<std::vector<double>>& rounds) {
   TORCH_CHECK(!differences.empty() && rounds.size() == differences.size(), "differences of ", differences.size(),
@@ -84,9 +90,7 @@ DifferenceSpread difference_spread(const std::vector<double>& differences,
   if (rounds.size() == 1) return {std::sqrt(of_mean)};
   const double common = std::max((n * of_mean - of_one) / (n - 1), 0.0);
   const double own = std::max(of_one - common, 0.0);
-  const double over_seeds = std::max(variance(differences), own) / n, all = common + over_seeds;
-  if (over_seeds == 0) return {std::sqrt(all)};
-  return {std::sqrt(all), (n - 1) * (all / over_seeds) * (all / over_seeds)};
+  return spread_of_sum(common, std::max(variance(differences), own) / n, n - 1);
 }
 
 }  // namespace ekd

@@ -415,6 +415,27 @@ class Formats(CliTest):
         report(self.plan, "--out", self.folder / "nowhere").fails(2, "nowhere")
         report(self.plan, out, "--out", out).fails(2, "one plan")
 
+    def test_float64_predictions(self):
+        """Far from 0 float32 would see equals: no temperature, no interval, another accuracy."""
+        near, val = make_answers(noise=1, images=300), make_answers(noise=2, images=300)
+        rows = []
+        for name, offset in (("near", 0), ("far", 1e9)):
+            folder = write_run(self.folder / f"float64/{name}", near)
+            for file, answers in (("predictions", near), ("predictions-val", val)):
+                logits = answers.logits.astype("<f8") + offset
+                tensors.write(folder / f"{file}.safetensors", {"logits": ("F64", list(logits.shape), logits.tobytes()),
+                                                               "labels": ("I64", [300], answers.labels.astype("<i8").tobytes())})  # fmt: skip
+            ended = report(folder, "--json")
+            rows += ended.json()["rows"]
+            self.assertEqual(ended.warnings(), [])
+        for column in ("accuracy", "nll", "brier", "ece15", "temperature", "nll_scaled"):
+            for part in ("mean", "low", "high"):
+                one, other = (row[column][part] for row in rows)
+                self.assertEqual(one is None, other is None, column)
+                if one is not None:
+                    self.assertAlmostEqual(one, other, delta=2e-6, msg=f"{column} {part}")
+        self.assertIsNotNone(rows[1]["temperature"]["mean"])
+
     def test_damaged_files(self):
         folder = write_run(self.folder / "broken", make_answers(noise=1, images=50))
         path = folder / "predictions.safetensors"

@@ -18,15 +18,19 @@ struct DifferenceSpread {
   double margin() const;
 };
 
+// Of a variance that is known and one that was estimated with so many degrees of freedom: Welch and Satterthwaite's
+// degrees (Satterthwaite, 1946) of their sum.
+DifferenceSpread spread_of_sum(double known, double estimated, double degrees);
+
 // differences: of each seed, on all images; rounds [seed][round]: the same on resampled images, in each round the same
 // images for all seeds.
 //
 // A seed's difference is the recipes' + what the images do to all seeds alike + what the seed does + what the images do
 // to this seed alone. Let C, G, I be the variances of the three. That of the mean over n seeds is C + (G + I)/n. The
 // variance s² of the differences over seeds estimates G + I; the bootstrap tells C + I of each seed and C + I/n of
-// their mean, and so both C and I. σ² = C + max(s², I)/n, with the degrees of freedom of Welch and Satterthwaite
-// (Satterthwaite, 1946): (n − 1)·(σ²/(s²/n))², C being known. With one seed nothing is known of G, σ² = C + I, and the
-// difference is that of two networks, not of two recipes.
+// their mean, and so both C and I. σ² = C + max(s², I)/n: a sum of what is known and what n − 1 degrees of freedom
+// estimate. With one seed nothing is known of G, σ² = C + I, and the difference is that of two networks, not of two
+// recipes.
 DifferenceSpread difference_spread(const std::vector<double>& differences,
                                    const std::vector<std::vector<double>>& rounds);
 

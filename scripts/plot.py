@@ -92,7 +92,7 @@ def reliability_of(logits, labels, bins):
     probs = np.exp(logits - logits.max(1, keepdims=True))
     probs /= probs.sum(1, keepdims=True)
     confidence, hits = probs.max(1), probs.argmax(1) == labels
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.arange(bins + 1) / bins  # as ekd has them; linspace multiplies and misses some by a bit
     index = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, bins - 1)
     counts = np.bincount(index, minlength=bins)
     divisor = np.maximum(counts, 1)

@@ -90,9 +90,9 @@ void check_agreement(const EvaluationRequest& request, const std::vector<Predict
   }
 }
 
-// Double [N, C]: log-probabilities of the member, or the log of the members' weighted mean probability.
+// Double [N, C]: logits of the member, or the log of the members' weighted mean probability.
 at::Tensor combine(const EvaluationRequest& request, const std::vector<Predictions>& members) {
-  if (members.size() == 1) return log_probabilities(members.front().logits);
+  if (members.size() == 1) return scaled_logits(members.front().logits);
   std::vector<at::Tensor> log_probs;
   std::vector<double> weights;
   for (std::size_t i = 0; i < members.size(); ++i) {
@@ -153,10 +153,12 @@ void check_fit(const EvaluationRequest& request, const Networks& networks) {
         "--fit-temperature fits on the validation split, and there is none; use --val-size N or --fit-on FILE");
 }
 
-// The members' logits, or for an ensemble the log of its mean probability.
+// The members' logits, or for an ensemble the log of its mean probability, in the finest dtype of the members.
 void save(const EvaluationRequest& request, const std::vector<Predictions>& members, const at::Tensor& log_probs) {
   const nlohmann::json about = {{"split", request.split}, {"members", to_json(request.members)}};
-  const at::Tensor logits = members.size() == 1 ? members.front().logits : log_probs;
+  auto dtype = at::kFloat;
+  for (const auto& member : members) dtype = at::promoteTypes(dtype, member.logits.scalar_type());
+  const at::Tensor logits = members.size() == 1 ? members.front().logits : log_probs.to(dtype);
   save_predictions(request.save_predictions, {logits, members.front().labels}, about);
 }
 
@@ -170,11 +172,12 @@ EvaluationResult evaluate(const EvaluationRequest& request, const Networks& netw
   EvaluationResult result{{}, request.temperature, std::nullopt, request.members};
   if (request.fit_temperature) {
     const TemperatureFit fitted = fit(request, networks, unscaled.size(1));
+    if (const auto warning = bound_warning(fitted); !warning.empty()) spdlog::warn("{}", warning);
     result.temperature = fitted.temperature;
     result.fitted_nll = fitted.nll;
   }
-  const at::Tensor log_probs = result.temperature ? log_probabilities(unscaled, *result.temperature) : unscaled;
-  result.metrics = compute_metrics(log_probs, members.front().labels, {request.bins.begin(), request.bins.end()});
+  const at::Tensor logits = result.temperature ? scaled_logits(unscaled, *result.temperature) : unscaled;
+  result.metrics = compute_metrics(logits, members.front().labels, {request.bins.begin(), request.bins.end()});
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   spdlog::debug("predictions and metrics of {} images: {:.2f} images/s", unscaled.size(0),
                 static_cast<double>(unscaled.size(0)) / seconds);

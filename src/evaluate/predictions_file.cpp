@@ -24,7 +24,8 @@ Predictions load_predictions(const std::filesystem::path& path) {
   const bool in_range =
       predictions.labels.min().item<std::int64_t>() >= 0 && predictions.labels.max().item<std::int64_t>() < classes;
   if (!in_range) reject("has labels outside [0, " + std::to_string(classes) + ")");
-  predictions.logits = predictions.logits.to(at::kFloat);
+  // What is finer than float32 stays so: logits far from 0 would become equal.
+  predictions.logits = predictions.logits.to(at::promoteTypes(predictions.logits.scalar_type(), at::kFloat));
   // The log of an ensemble's mean probability may be -inf, but not in a whole row.
   const auto largest = predictions.logits.amax({1});
   if (!largest.isfinite().all().item<bool>()) reject("has logits that are not numbers");
@@ -34,7 +35,8 @@ Predictions load_predictions(const std::filesystem::path& path) {
 void save_predictions(const std::filesystem::path& path, const Predictions& predictions, const nlohmann::json& about) {
   nlohmann::json own = about;
   own["kind"] = "predictions";
-  write_tensor_file(path, {{"logits", predictions.logits.to(at::kFloat)}, {"labels", predictions.labels}}, own);
+  const auto dtype = at::promoteTypes(predictions.logits.scalar_type(), at::kFloat);
+  write_tensor_file(path, {{"logits", predictions.logits.to(dtype)}, {"labels", predictions.labels}}, own);
 }
 
 }  // namespace ekd

@@ -1,27 +1,29 @@
 #include "ekd/losses/combination.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/log_softmax.h>
-#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/stack.h>
 
 #include <cmath>
 
+#include "losses/exponentials.h"
+
 namespace ekd {
 namespace {
 
-at::Tensor softened(const at::Tensor& logits, double temperature) { return at::log_softmax(logits / temperature, -1); }
-
 double count_of(const at::Tensor& teachers) { return static_cast<double>(teachers.size(0)); }
 
-TeacherTargets add_loss(const at::Tensor& teachers, double temperature) { return {softened(teachers, temperature)}; }
-
-TeacherTargets avg_loss(const at::Tensor& teachers, double temperature) {
-  return {.log_probs = softened(teachers, temperature), .divisor = count_of(teachers)};
+TeacherTargets add_loss(const at::Tensor& teachers, double temperature) {
+  return {softened_logits(teachers, temperature)};
 }
 
+TeacherTargets avg_loss(const at::Tensor& teachers, double temperature) {
+  return {.logits = softened_logits(teachers, temperature), .divisor = count_of(teachers)};
+}
+
+// Probabilities times the number of classes, whose logarithms are near 0 where the probabilities are nearly equal.
 TeacherTargets avg_softmax(const at::Tensor& teachers, double temperature) {
-  return {at::logsumexp(softened(teachers, temperature), 0) - std::log(count_of(teachers))};
+  const at::Tensor logits = softened_logits(teachers, temperature);
+  return {log_mean_exp(logits - log_mean_exp(logits, -1), 0).squeeze(0)};
 }
 
 // For K teachers with mean m: Σ K·m·(log(K·m) − log s) = K·KL(m ‖ s) + K·log K.
@@ -33,7 +35,7 @@ TeacherTargets sum_softmax(const at::Tensor& teachers, double temperature) {
 }
 
 TeacherTargets avg_logits(const at::Tensor& teachers, double temperature) {
-  return {softened(teachers.mean(0), temperature)};
+  return {softened_logits(teachers, temperature).mean(0)};
 }
 
 }  // namespace
@@ -48,6 +50,10 @@ const Registry<CombinationRow>& combination_registry() {
        {"sum-softmax", "KD against the sum of the teachers' softened probabilities (add-loss's gradient)", sum_softmax},
        {"avg-logits", "KD against the softmax of the teachers' mean logits", avg_logits}});
   return registry;
+}
+
+at::Tensor softened_logits(const at::Tensor& logits, double temperature) {
+  return (logits - logits.mean(-1, /*keepdim=*/true)) / temperature;
 }
 
 TeacherTargets combine_teachers(const CombinationRow& row, const std::vector<at::Tensor>& teacher_logits,

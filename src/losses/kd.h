@@ -8,7 +8,8 @@
 namespace ekd {
 
 // "kd": T² · the KL divergence of the combined teachers from the student, both softened by the temperature T, summed
-// over classes, mean over the batch; computed in float32.
+// over classes, mean over the batch; computed in float32, exactly at every temperature, and never negative (but for
+// sum-softmax, whose target is no distribution).
 DistillationLossRow kd_row();
 
 }  // namespace ekd

@@ -11,10 +11,7 @@ class EqualWidths {
  public:
   explicit EqualWidths(int num_bins) : last_(num_bins - 1) {
     TORCH_CHECK(num_bins >= 1, "calibration needs at least one bin, not ", num_bins);
-    edges_.resize(num_bins + 1);
-    const double width = 1.0 / num_bins;
-    for (int b = 0; b < num_bins; ++b) edges_[b] = b * width;
-    edges_[num_bins] = 1;
+    for (int b = 0; b <= num_bins; ++b) edges_.push_back(bin_edge(b, num_bins));
   }
 
   int operator()(double confidence) const {
@@ -80,17 +77,19 @@ double maximum_calibration_error(const ReliabilityBins& bins) {
 }
 
 double adaptive_calibration_error(const Top1& samples, int num_bins) {
+  return adaptive_calibration_error(ranked(samples), num_bins);
+}
+
+double adaptive_calibration_error(const RankedSamples& ascending, int num_bins) {
   TORCH_CHECK(num_bins >= 1, "calibration needs at least one group, not ", num_bins);
-  const auto& confidences = samples.confidences;
-  const std::size_t n = samples.size();
-  const auto order = ranking(confidences);
+  const std::size_t n = ascending.hits.size();
   double error = 0;
   std::size_t next = 0;
   const auto groups = static_cast<std::size_t>(num_bins);
   for (std::size_t group = 0; group < groups; ++group) {
     double difference = 0;
     const std::size_t end = next + n / groups + (group < n % groups ? 1 : 0);
-    for (; next < end; ++next) difference += samples.hits[order[next]] - confidences[order[next]];
+    for (; next < end; ++next) difference += ascending.hits[next] - ascending.confidences[next];
     error += std::abs(difference);
   }
   return n == 0 ? 0 : error / static_cast<double>(n);

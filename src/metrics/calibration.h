@@ -1,9 +1,9 @@
 // Calibration: does a confidence of .8 mean right in 8 of 10 cases? Everything in doubles.
 //
-// Bins: M equal widths, bin b holds confidences in (edge b, edge b + 1], 0 belongs to the first; edge b = b · (1/M) in
-// doubles with the last exactly 1, so that numpy.digitize(c, numpy.linspace(0, 1, M + 1), right=True) puts every number
-// into the same bin. n_b samples in bin b, acc_b their share of hits, conf_b their mean confidence; empty bins
-// contribute nothing.
+// Bins: M equal widths, bin b holds confidences in (edge b, edge b + 1], 0 belongs to the first. Edge b is the double
+// nearest to b/M, as numpy.arange(M + 1) / M has it, and not b · (1/M), which may lie beside it: a confidence of 1/6 is
+// on the first edge of six bins. n_b samples in bin b, acc_b their share of hits, conf_b their mean confidence; empty
+// bins contribute nothing.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,6 +14,8 @@
 #include "ekd/metrics/top1.h"
 
 namespace ekd {
+
+inline double bin_edge(int bin, int num_bins) { return static_cast<double>(bin) / num_bins; }
 
 // One entry per bin, in ascending order of confidence.
 struct ReliabilityBins {
@@ -37,9 +39,10 @@ double overconfidence_error(const ReliabilityBins& bins);
 double maximum_calibration_error(const ReliabilityBins& bins);
 
 // ECE over num_bins groups of consecutive confidences, as equal in size as can be: the first n mod num_bins groups hold
-// one sample more. Nixon et al., "Measuring calibration in deep learning", 2019. Equal confidences keep the samples'
-// order.
+// one sample more. Nixon et al., "Measuring calibration in deep learning", 2019. Equal confidences that a border parts
+// are shared out by their mean: the samples' order does not matter.
 double adaptive_calibration_error(const Top1& samples, int num_bins);
+double adaptive_calibration_error(const RankedSamples& ascending, int num_bins);
 
 // Mean over the classes k of the ECE of p_k against [label = k]. Kull et al., NeurIPS 2019. probs, labels as for
 // top1().

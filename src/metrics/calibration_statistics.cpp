@@ -6,16 +6,17 @@
 
 #include "ekd/metrics/registry.h"
 #include "ekd/metrics/statistics.h"
+#include "metrics/calibration.h"
 
 namespace ekd {
 namespace {
 
 constexpr std::int64_t kCalibrationChunk = 16;
 
-std::vector<const MetricRow*> metrics_of_bins(bool floored) {
+std::vector<const MetricRow*> metrics_of_bins() {
   std::vector<const MetricRow*> rows;
   for (const auto& row : metric_registry().rows())
-    if (row.of_bin != nullptr && (row.floored || !floored)) rows.push_back(&row);
+    if (row.of_bin != nullptr) rows.push_back(&row);
   return rows;
 }
 
@@ -52,13 +53,11 @@ class RankedAnswers {
   }
 
  private:
-  // The edges of reliability_bins.
   std::vector<std::size_t> begins_of(int count) const {
     TORCH_CHECK(count >= 1, "calibration needs at least one bin, not ", count);
     std::vector<std::size_t> begins{0};
-    const double width = 1.0 / count;
     for (int b = 1; b < count; ++b) {
-      const auto first = std::upper_bound(confidences_.begin(), confidences_.end(), b * width);
+      const auto first = std::upper_bound(confidences_.begin(), confidences_.end(), bin_edge(b, count));
       begins.push_back(first - confidences_.begin());
     }
     begins.push_back(confidences_.size());
@@ -95,8 +94,8 @@ class RankedAnswers {
 // The values of every round, member, number of bins and metric.
 class Rounds {
  public:
-  Rounds(const std::vector<Top1>& members, const std::vector<int>& bins, int rounds, bool floored = false)
-      : metrics_(metrics_of_bins(floored)), images_(members.empty() ? 0 : members[0].size()), rounds_(rounds) {
+  Rounds(const std::vector<Top1>& members, const std::vector<int>& bins, int rounds)
+      : metrics_(metrics_of_bins()), images_(members.empty() ? 0 : members[0].size()), rounds_(rounds) {
     TORCH_CHECK(images_ >= 1 && rounds >= 1, "resampling needs answers");
     for (const int count : bins)
       for (const auto* metric : metrics_) keys_.push_back({metric->name, count});
@@ -210,7 +209,7 @@ std::map<MetricKey, std::vector<double>> resampled_calibration(const std::vector
 
 std::map<MetricKey, CalibrationFloor> calibration_floor(const std::vector<Top1>& members, const std::vector<int>& bins,
                                                         const ResamplingOptions& options) {
-  Rounds rounds(members, bins, options.rounds, /*floored=*/true);
+  Rounds rounds(members, bins, options.rounds);
   rounds.run([&](std::int64_t round, auto& bits) { draw_bits(round, options, bits); },
              [](const RankedAnswers& answers, const auto& metrics, const auto& bits, auto& scratch, double* values) {
                answers.simulated(metrics, bits, scratch, values);

@@ -50,39 +50,39 @@ std::vector<MetricRow> metrics_of_one_number() {
 }
 
 std::vector<MetricRow> binned_metrics() {
-  return {
-      {.name = "ece",
-       .help = "ECE",
-       .binned = true,
-       .in_brief = true,
-       .scaled = true,
-       .floored = true,
-       .of_answers = [](const Answers& answers,
-                        int bins) { return expected_calibration_error(reliability_bins(answers.samples, bins)); },
-       .of_bin = ece_of_bin},
-      {.name = "oe",
-       .help = "OE",
-       .binned = true,
-       .in_brief = true,
-       .scaled = true,
-       .of_answers = [](const Answers& answers,
-                        int bins) { return overconfidence_error(reliability_bins(answers.samples, bins)); },
-       .of_bin = oe_of_bin},
-      {.name = "mce",
-       .help = "MCE",
-       .binned = true,
-       .of_answers = [](const Answers& answers,
-                        int bins) { return maximum_calibration_error(reliability_bins(answers.samples, bins)); }},
-      {.name = "adaptive_ece",
-       .help = "adaptive ECE",
-       .binned = true,
-       .of_answers = [](const Answers& answers, int bins) { return adaptive_calibration_error(answers.sorted, bins); }},
-      {.name = "classwise_ece",
-       .help = "class-wise ECE",
-       .binned = true,
-       .of_answers = [](const Answers& answers, int bins) {
-         return classwise_calibration_error(answers.probs, answers.labels, bins);
-       }}};
+  return {{.name = "ece",
+           .help = "ECE",
+           .binned = true,
+           .in_brief = true,
+           .scaled = true,
+           .floored = true,
+           .of_answers = [](const Answers& answers,
+                            int bins) { return expected_calibration_error(reliability_bins(answers.samples, bins)); },
+           .of_bin = ece_of_bin},
+          {.name = "oe",
+           .help = "OE",
+           .binned = true,
+           .in_brief = true,
+           .scaled = true,
+           .of_answers = [](const Answers& answers,
+                            int bins) { return overconfidence_error(reliability_bins(answers.samples, bins)); },
+           .of_bin = oe_of_bin},
+          {.name = "mce",
+           .help = "MCE",
+           .binned = true,
+           .of_answers = [](const Answers& answers,
+                            int bins) { return maximum_calibration_error(reliability_bins(answers.samples, bins)); }},
+          {.name = "adaptive_ece",
+           .help = "adaptive ECE",
+           .binned = true,
+           .of_answers = [](const Answers& answers,
+                            int bins) { return adaptive_calibration_error(answers.ascending, bins); }},
+          {.name = "classwise_ece",
+           .help = "class-wise ECE",
+           .binned = true,
+           .of_answers = [](const Answers& answers, int bins) {
+             return classwise_calibration_error(answers.probs, answers.labels, bins);
+           }}};
 }
 
 }  // namespace

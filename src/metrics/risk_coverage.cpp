@@ -5,10 +5,10 @@ namespace ekd {
 double area_under_risk_coverage(const Top1& samples) {
   const std::size_t n = samples.size();
   TORCH_CHECK(n >= 1, "a risk-coverage curve needs samples");
-  const auto order = ranking(samples.confidences, /*descending=*/true);
+  const RankedSamples surest_first = ranked(samples, /*descending=*/true);
   double errors = 0, area = 0, first = 0, risk = 0;
   for (std::size_t i = 0; i < n; ++i) {
-    errors += 1 - samples.hits[order[i]];
+    errors += 1 - surest_first.hits[i];
     risk = errors / static_cast<double>(i + 1);
     if (i == 0) first = risk;
     area += risk;

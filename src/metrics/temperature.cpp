@@ -1,9 +1,12 @@
 #include "ekd/metrics/temperature.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/where.h>
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <sstream>
 
 #include "ekd/core/error.h"
 
@@ -27,6 +30,17 @@ class ScaledNll {
       throw NonFiniteError("no temperature can be fitted: the logits hold numbers that are not finite");
     }
     shifted_ = shifted.contiguous();
+    const at::Tensor spreads = at::where(shifted.isfinite(), shifted, 0).amin(1).neg();
+    spreads_ = spreads.masked_select(spreads > 0);
+  }
+
+  // Ends of the search for β; none where all logits of every row are the same.
+  std::optional<std::pair<double, double>> bounds() const {
+    if (spreads_.numel() == 0) return std::nullopt;
+    constexpr double kLargest = 1e300;  // and its inverse stay finite
+    const double smallest = spreads_.min().item<double>(), largest = spreads_.max().item<double>();
+    return std::pair{std::max(1 / largest / kTemperatureReach, 1 / kLargest),
+                     std::min(kTemperatureReach / smallest, kLargest)};
   }
 
   NllAt operator()(double beta) const {
@@ -53,7 +67,7 @@ class ScaledNll {
 
  private:
   std::int64_t n_, classes_;
-  at::Tensor shifted_, label_logits_;
+  at::Tensor shifted_, label_logits_, spreads_;
 };
 
 // Root of the slope between two values of log β at which it has different signs: Newton's step where it stays in the
@@ -83,13 +97,25 @@ TemperatureFit fit_temperature(const at::Tensor& logits, const at::Tensor& label
               "fitting a temperature needs logits [N, classes] and int64 labels [N], not ", logits.sizes(), " and ",
               labels.toString(), labels.sizes());
   const ScaledNll nll(logits, labels);
-  const double low = 1 / kMaxTemperature, high = 1 / kMinTemperature;
+  using Bound = TemperatureFit::Bound;
+  const auto bounds = nll.bounds();
+  if (!bounds) return {1, nll(1).value};
+  const auto [low, high] = *bounds;
   const double slope_low = nll(low).slope, slope_high = nll(high).slope;
-  double beta = 1;
-  if (slope_low >= 0 && slope_high > 0) beta = low;
-  if (slope_low < 0 && slope_high <= 0) beta = high;
-  if (slope_low < 0 && slope_high > 0) beta = std::exp(minimise(nll, std::log(low), std::log(high)));
+  if (slope_low >= 0 && slope_high > 0) return {1 / low, nll(low).value, Bound::kUpper};
+  if (slope_low < 0 && slope_high <= 0) return {1 / high, nll(high).value, Bound::kLower};
+  const double beta = slope_low < 0 ? std::exp(minimise(nll, std::log(low), std::log(high))) : 1;
   return {1 / beta, nll(beta).value};
+}
+
+std::string bound_warning(const TemperatureFit& fit) {
+  if (fit.bound == TemperatureFit::Bound::kNone) return "";
+  const bool lower = fit.bound == TemperatureFit::Bound::kLower;
+  std::ostringstream text;
+  text << "the fitted temperature, " << fit.temperature << ", is where the search ends: the NLL has no minimum, the "
+       << (lower ? "lower the temperature the better, as where every sample is right"
+                 : "higher the temperature the better, as where the answers are no better than chance");
+  return text.str();
 }
 
 }  // namespace ekd

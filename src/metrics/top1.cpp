@@ -31,13 +31,19 @@ std::vector<std::uint32_t> ranking(const std::vector<double>& confidences, bool 
   return order;
 }
 
-Top1 ascending(const Top1& samples) {
-  Top1 sorted;
-  for (const auto i : ranking(samples.confidences)) {
-    sorted.confidences.push_back(samples.confidences[i]);
-    sorted.hits.push_back(samples.hits[i]);
+RankedSamples ranked(const Top1& samples, bool descending) {
+  const auto order = ranking(samples.confidences, descending);
+  RankedSamples result;
+  for (std::size_t begin = 0, end = 0; begin < order.size(); begin = end) {
+    const double confidence = samples.confidences[order[begin]];
+    std::size_t hits = 0;
+    for (; end < order.size() && samples.confidences[order[end]] == confidence; ++end) hits += samples.hits[order[end]];
+    end = std::max(end, begin + 1);  // NaN equals nothing, itself neither
+    const std::size_t equals = end - begin;
+    result.confidences.insert(result.confidences.end(), equals, confidence);
+    result.hits.insert(result.hits.end(), equals, static_cast<double>(hits) / static_cast<double>(equals));
   }
-  return sorted;
+  return result;
 }
 
 }  // namespace ekd

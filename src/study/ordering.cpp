@@ -9,6 +9,7 @@
 
 #include "ekd/core/error.h"
 #include "ekd/core/text.h"
+#include "ekd/metrics/difference.h"
 #include "ekd/metrics/evaluate.h"
 #include "ekd/metrics/registry.h"
 #include "ekd/metrics/statistics.h"
@@ -20,19 +21,22 @@
 namespace ekd {
 namespace {
 
-// A run, and each metric in every round of resampling its test images.
+// A run, and what resampling its test images and simulating hits say of each metric; nothing without predictions.
 struct ResampledRun {
   FinishedRun run;
   std::optional<Predictions> predictions;
-  std::map<MetricKey, std::vector<double>> rounds;  // empty without predictions
+  std::map<MetricKey, std::vector<double>> rounds;
+  std::map<MetricKey, double> floors;  // of the metrics that have one
 };
 
-std::map<MetricKey, std::vector<double>> resample_metrics(const Predictions& predictions) {
-  const at::Tensor log_probs = log_probabilities(predictions.logits);
-  auto rounds = resampled_calibration({top1(log_probs.exp(), predictions.labels)}, kReportedBins);
-  for (const auto& [metric, scores] : image_scores(log_probs, predictions.labels))
-    rounds[{metric}] = resampled_means({scores}).front();
-  return rounds;
+void resample(ResampledRun& entry) {
+  const at::Tensor logits = scaled_logits(entry.predictions->logits), &labels = entry.predictions->labels;
+  const std::vector<Top1> answers{top1_of_logits(logits, labels)};
+  entry.rounds = resampled_calibration(answers, kReportedBins);
+  for (const auto& [metric, scores] : image_scores(logits, labels))
+    entry.rounds[{metric}] = resampled_means({scores}).front();
+  for (const auto& [metric, floor] : calibration_floor(answers, kReportedBins))
+    entry.floors[metric] = floor.members.front();
 }
 
 // The finished seeds of every row, each read and resampled once.
@@ -43,9 +47,9 @@ class Rows {
       published_[row.name] = row.paper;
       for (const auto& folder : row.folders) {
         if (run_state(folder) != RunState::kFinished) continue;
-        ResampledRun entry{read_finished_run(folder), std::nullopt, {}};
+        ResampledRun entry{read_finished_run(folder), std::nullopt, {}, {}};
         entry.predictions = test_predictions(entry.run);
-        if (entry.predictions) entry.rounds = resample_metrics(*entry.predictions);
+        if (entry.predictions) resample(entry);
         runs_[row.name].emplace(entry.run.seed, std::move(entry));
       }
     }
@@ -74,22 +78,36 @@ std::vector<RunPair> pairs_of(Rows& rows, const PlanOrdering& ordering) {
   return pairs;
 }
 
-// S of ordering.h: none unless both runs of every pair were asked about the same images.
-std::optional<double> sampling_of(const std::vector<RunPair>& pairs, const MetricKey& metric) {
-  std::vector<double> means;
+// Whether both runs of every pair were asked about the same images.
+bool comparable(const std::vector<RunPair>& pairs) {
+  return std::ranges::all_of(pairs, [](const RunPair& pair) {
+    const auto& [better, than] = pair;
+    return better->predictions && than->predictions &&
+           same_images({better->run, than->run}, {*better->predictions, *than->predictions});
+  });
+}
+
+// Each pair's difference in every round.
+std::vector<std::vector<double>> resampled_differences(const std::vector<RunPair>& pairs, const MetricKey& metric) {
+  std::vector<std::vector<double>> differences;
   for (const auto& [better, than] : pairs) {
-    if (!better->predictions || !than->predictions) return std::nullopt;
-    if (!same_images({better->run, than->run}, {*better->predictions, *than->predictions})) return std::nullopt;
     const auto &a = better->rounds.at(metric), &b = than->rounds.at(metric);
-    means.resize(a.size());
-    for (std::size_t round = 0; round < a.size(); ++round)
-      means[round] += (a[round] - b[round]) / static_cast<double>(pairs.size());
+    std::vector<double>& difference = differences.emplace_back(a);
+    for (std::size_t round = 0; round < a.size(); ++round) difference[round] -= b[round];
   }
-  return summarise(means).std;
+  return differences;
+}
+
+// What the difference would be, on average, if every network were perfectly calibrated.
+std::optional<double> floor_of(const std::vector<RunPair>& pairs, const MetricKey& metric) {
+  if (!pairs.front().first->floors.contains(metric)) return std::nullopt;
+  double floor = 0;
+  for (const auto& [better, than] : pairs) floor += better->floors.at(metric) - than->floors.at(metric);
+  return floor / static_cast<double>(pairs.size());
 }
 
 CheckedOrdering check(const PlanOrdering& claim, const std::vector<RunPair>& pairs, const Rows& rows) {
-  CheckedOrdering checked{claim.better, claim.than, claim.metric, pairs.size(), {}, {}, {}};
+  CheckedOrdering checked{claim.better, claim.than, claim.metric, pairs.size(), {}, {}, {}, {}, {}};
   const auto ours = rows.published(claim.better, claim.metric), theirs = rows.published(claim.than, claim.metric);
   if (ours && theirs) checked.published = *ours - *theirs;
   const MetricKey& metric = find_metric_column(claim.metric)->key;
@@ -99,12 +117,13 @@ CheckedOrdering check(const PlanOrdering& claim, const std::vector<RunPair>& pai
     if (!a || !b) return checked;
     differences.push_back(*a - *b);
   }
-  const Summary over_seeds = summarise(differences);
-  checked.difference = over_seeds.mean;
-  const double seeds = over_seeds.std.value_or(0);
-  const auto images = sampling_of(pairs, metric);
-  if (images && std::isfinite(*images))  // an NLL of infinity has no spread
-    checked.sigma = std::sqrt(*images * *images + seeds * seeds / static_cast<double>(pairs.size()));
+  checked.difference = summarise(differences).mean;
+  if (!comparable(pairs)) return checked;
+  const DifferenceSpread spread = difference_spread(differences, resampled_differences(pairs, metric));
+  if (!std::isfinite(spread.sigma)) return checked;  // an NLL of infinity has no spread
+  checked.sigma = spread.sigma;
+  checked.margin = spread.margin();
+  checked.floor = floor_of(pairs, metric);
   return checked;
 }
 

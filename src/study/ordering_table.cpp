@@ -25,24 +25,27 @@ std::string with_sign(const std::optional<double>& value, const MetricRow& row) 
 }
 
 std::vector<std::vector<std::string>> cells_for_people(const std::vector<CheckedOrdering>& orderings) {
-  std::vector<std::vector<std::string>> cells{{"better", "than", "in", "n", "difference", "paper", "verdict"}};
+  std::vector<std::vector<std::string>> cells{
+      {"better", "than", "in", "n", "difference", "floors", "paper", "verdict"}};
   for (const auto& item : orderings) {
     const MetricColumn& column = *find_metric_column(item.metric);
     std::string difference = with_sign(item.difference, *column.row);
-    if (item.sigma) difference += fmt::format(" ± {:.{}f}", 2 * *item.sigma * column.row->scale, column.row->digits);
+    if (item.margin) difference += fmt::format(" ± {:.{}f}", *item.margin * column.row->scale, column.row->digits);
     cells.push_back({item.better, item.than, column.heading(), std::to_string(item.seeds), difference,
-                     with_sign(item.published, *column.row), name_of(item.verdict())});
+                     with_sign(item.floor, *column.row), with_sign(item.published, *column.row),
+                     name_of(item.verdict())});
   }
   return cells;
 }
 
 std::vector<std::vector<std::string>> csv_cells_of(const std::vector<CheckedOrdering>& orderings) {
   std::vector<std::vector<std::string>> cells{
-      {"better", "than", "metric", "n", "difference", "sigma", "published", "verdict"}};
+      {"better", "than", "metric", "n", "difference", "sigma", "margin", "floor", "published", "verdict"}};
   const auto number = [](const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; };
   for (const auto& item : orderings)
     cells.push_back({item.better, item.than, item.metric, std::to_string(item.seeds), number(item.difference),
-                     number(item.sigma), number(item.published), name_of(item.verdict())});
+                     number(item.sigma), number(item.margin), number(item.floor), number(item.published),
+                     name_of(item.verdict())});
   return cells;
 }
 
@@ -52,16 +55,29 @@ std::string summary(const std::vector<CheckedOrdering>& orderings) {
     const auto count = std::ranges::count(orderings, verdict, &CheckedOrdering::verdict);
     if (count > 0) text += fmt::format("{} {} {}", text.ends_with("claims") ? "" : ",", count, name_of(verdict));
   }
-  return text + "; difference ± 2σ of test images and seeds; beyond: holds or reversed, within: open";
+  const auto explained = std::ranges::count_if(orderings, &CheckedOrdering::explained_by_floors);
+  if (explained > 0) text += fmt::format(" ({} open since the difference of the floors explains them)", explained);
+  return text +
+         "; difference ± its 95 % interval over test images and seeds; beyond, and beyond less floors: holds or "
+         "reversed, "
+         "within: open";
 }
 
 }  // namespace
 
 Verdict CheckedOrdering::verdict() const {
-  if (!difference || !sigma) return Verdict::kUnknown;
-  if (std::abs(*difference) <= 2 * *sigma) return Verdict::kOpen;
+  if (!difference || !margin) return Verdict::kUnknown;
   const bool larger_is_better = find_metric_column(metric)->row->better == Better::kLarger;
-  return (*difference > 0) == larger_is_better ? Verdict::kHolds : Verdict::kReversed;
+  const auto verdict_on = [&](double value) {
+    if (std::abs(value) <= *margin) return Verdict::kOpen;
+    return (value > 0) == larger_is_better ? Verdict::kHolds : Verdict::kReversed;
+  };
+  const Verdict measured = verdict_on(*difference), left = verdict_on(*difference - floor.value_or(0));
+  return measured == left ? measured : Verdict::kOpen;
+}
+
+bool CheckedOrdering::explained_by_floors() const {
+  return difference && margin && std::abs(*difference) > *margin && verdict() == Verdict::kOpen;
 }
 
 const std::vector<std::string>& ordered_metrics() {
@@ -83,6 +99,8 @@ nlohmann::ordered_json orderings_json(const std::vector<CheckedOrdering>& orderi
                     {"n", item.seeds},
                     {"difference", json_of(item.difference)},
                     {"sigma", json_of(item.sigma)},
+                    {"margin", json_of(item.margin)},
+                    {"floor", json_of(item.floor)},
                     {"published", json_of(item.published)},
                     {"verdict", name_of(item.verdict())}});
   return {{"orderings", list}};

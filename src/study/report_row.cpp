@@ -1,11 +1,14 @@
 #include "study/report_row.h"
 
 #include <ATen/TensorOperators.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "ekd/evaluate/predictions_file.h"
+#include "ekd/metrics/difference.h"
 #include "ekd/metrics/evaluate.h"
 #include "ekd/metrics/registry.h"
 #include "ekd/metrics/statistics.h"
@@ -16,6 +19,8 @@ namespace ekd {
 namespace {
 
 constexpr double kPaperImages = 10'000;  // CIFAR-100's test set
+
+double square(double value) { return value * value; }
 
 // The mean over seeds of what every seed knows.
 ReportValue over_seeds(const std::vector<std::optional<double>>& values) {
@@ -82,9 +87,9 @@ class RowMaker {
     std::vector<Top1> members;
     std::map<std::string, std::vector<double>> means;  // of each image over the members
     for (const auto& one : predictions) {
-      const at::Tensor log_probs = log_probabilities(one.logits);
-      members.push_back(top1(log_probs.exp(), one.labels));
-      for (const auto& [column, scores] : image_scores(log_probs, one.labels)) {
+      const at::Tensor logits = scaled_logits(one.logits);
+      members.push_back(top1_of_logits(logits, one.labels));
+      for (const auto& [column, scores] : image_scores(logits, one.labels)) {
         auto& mean = means[column];
         mean.resize(scores.size());
         for (std::size_t i = 0; i < scores.size(); ++i) mean[i] += scores[i] / static_cast<double>(predictions.size());
@@ -95,6 +100,7 @@ class RowMaker {
     for (const auto& [metric, spread] : bootstrap_calibration(members, kReportedBins))
       set_interval(column_name(metric), spread.mean, spread.member_std);
     for (const auto& [metric, floor] : calibration_floor(members, kReportedBins)) {
+      if (!metric_registry().at(metric.metric).floored) continue;
       const Summary summary = summarise(floor.members);
       row_.values[column_name(metric) + "_floor"] = {summary.mean, summary.std, floor.low, floor.high};
     }
@@ -123,9 +129,11 @@ class RowMaker {
     const auto held_out = validation_predictions_of(runs_);
     std::map<std::string, std::vector<std::optional<double>>> values;
     for (std::size_t i = 0; i < held_out.size(); ++i) {
-      const double temperature = fit_temperature(held_out[i].logits, held_out[i].labels).temperature;
-      const Metrics scaled =
-          compute_metrics(log_probabilities(test[i].logits, temperature), test[i].labels, kReportedBins);
+      const TemperatureFit fitted = fit_temperature(held_out[i].logits, held_out[i].labels);
+      const double temperature = fitted.temperature;
+      if (const auto warning = bound_warning(fitted); !warning.empty())
+        spdlog::warn("{}: {}", runs_[i].folder.string(), warning);
+      const Metrics scaled = compute_metrics(scaled_logits(test[i].logits, temperature), test[i].labels, kReportedBins);
       values["temperature"].emplace_back(temperature);
       for (const auto& column : metric_columns(kReportedBins))
         if (column.row->scaled) values[column.name() + "_scaled"].push_back(scaled.find(column.key));
@@ -137,27 +145,31 @@ class RowMaker {
     row_.has_paper = true;
     for (const auto& [column, published] : paper) {
       const ReportValue& ours = row_.values[column];
-      if (ours.mean) row_.paper[column] = {published, *ours.mean - published, sigma(column, ours, published)};
+      if (!ours.mean) continue;
+      const DifferenceSpread found = spread(column, ours, published);
+      PublishedValue& value = row_.paper[column] = {published, *ours.mean - published, std::nullopt, found.degrees};
+      if (!std::isnan(found.sigma)) value.sigma = found.sigma;
     }
   }
 
-  // The formula of report.h.
-  std::optional<double> sigma(const std::string& column, const ReportValue& ours, double published) const {
+  // The formula of report.h; σ is NaN where it is not known.
+  DifferenceSpread spread(const std::string& column, const ReportValue& ours, double published) const {
     const auto found = sampling_.find(column);
-    Sampling sampling = found == sampling_.end() ? Sampling{} : found->second;
-    if (column == "accuracy") {
-      const std::int64_t images = runs_[0].metrics.n;
-      if (found == sampling_.end() && images == 0) return std::nullopt;
-      if (found == sampling_.end())
-        sampling.ours = std::sqrt(*ours.mean * (1 - *ours.mean) / static_cast<double>(images));
-      sampling.single = std::sqrt(published * (1 - published) / kPaperImages);
-    } else {
-      if (found == sampling_.end()) return std::nullopt;
-      sampling.single *= std::sqrt(images_ / kPaperImages);
-    }
-    const double seeds = ours.std.value_or(0), n = static_cast<double>(runs_.size());
-    return std::sqrt(sampling.ours * sampling.ours + sampling.single * sampling.single + seeds * seeds / n +
-                     seeds * seeds);
+    const bool resampled = found != sampling_.end(), binomial = column == "accuracy";
+    const double images = resampled ? images_ : static_cast<double>(runs_[0].metrics.n);
+    if (!resampled && (!binomial || images == 0)) return {std::numeric_limits<double>::quiet_NaN()};
+    const auto binomial_variance = [](double share, double n) { return share * (1 - share) / n; };
+    // Variances over test images: of our mean, of one of our networks, of the published network.
+    const double single = binomial ? binomial_variance(*ours.mean, images) : square(found->second.single);
+    const double mean = resampled ? square(found->second.ours) : single;
+    const double theirs = binomial ? binomial_variance(published, kPaperImages) : single * images / kPaperImages;
+    const auto n = static_cast<double>(runs_.size());
+    if (!ours.std) return {std::sqrt(mean + theirs)};
+    // What images do to one seed alone: none is known of without predictions.
+    const double alike = resampled ? std::clamp((n * mean - single) / (n - 1), 0.0, mean) : mean;
+    const double own = resampled ? std::max(single - alike, 0.0) : 0;
+    const double known = alike + std::max(theirs - own * images / kPaperImages, 0.0);
+    return spread_of_sum(known, (1 / n + 1) * std::max(square(*ours.std), own), n - 1);
   }
 
   const std::vector<FinishedRun>& runs_;

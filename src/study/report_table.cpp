@@ -8,6 +8,7 @@
 
 #include "ekd/core/error.h"
 #include "ekd/core/text.h"
+#include "ekd/metrics/difference.h"
 #include "ekd/metrics/registry.h"
 
 namespace ekd {
@@ -164,7 +165,7 @@ std::vector<std::vector<std::string>> csv_cells(const std::vector<ReportRow>& ro
 
 std::optional<bool> PublishedValue::within() const {
   if (!known(sigma)) return std::nullopt;
-  return std::abs(difference) <= 2 * *sigma;
+  return std::abs(difference) <= std::max(2.0, student_quantile(0.975, degrees)) * *sigma;
 }
 
 void ReportRow::drop_paper() {
@@ -248,7 +249,8 @@ std::string report_table(const std::vector<ReportRow>& rows, const std::vector<C
   std::string text = format_table(grid, format);
   if (cells.any_published()) {
     text += format_note(
-        "diff: ours − paper; ✓ within 2σ of sampling and seed noise, ✗ beyond, ? not known (no saved predictions)",
+        "diff: ours − paper; ✓ within 2σ (few seeds: t·σ) of sampling and seed noise, ✗ beyond, ? not known (no saved "
+        "predictions)",
         format);
   }
   return text;

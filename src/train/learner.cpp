@@ -134,7 +134,7 @@ std::optional<Metrics> Learner::evaluate_epoch() {
     throw not_finite("the answers to the " + setup_.watched.name + " split are", "after",
                      {position_.epoch, steps_per_epoch_ - 1});
   }
-  return compute_metrics(log_probabilities(predictions.logits), predictions.labels, {kEpochBins});
+  return compute_metrics(scaled_logits(predictions.logits), predictions.labels, {kEpochBins});
 }
 
 void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds) {

@@ -15,7 +15,7 @@ Predictions predict_fp32(Learner& learner, const ImageSet& set) {
 }
 
 nlohmann::ordered_json metrics_of(const Predictions& predictions) {
-  return to_json(compute_metrics(log_probabilities(predictions.logits), predictions.labels, kReportedBins));
+  return to_json(compute_metrics(scaled_logits(predictions.logits), predictions.labels, kReportedBins));
 }
 
 // The model holds `weights` while this lives, its own again afterwards.

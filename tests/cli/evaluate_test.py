@@ -1,6 +1,8 @@
 """`ekd evaluate` on saved predictions with known metrics, on runs, weights and ensembles of them."""
 
 import json
+import math
+import random
 import struct
 import unittest
 
@@ -129,6 +131,89 @@ class Golden(CliTest):
         ]:
             with self.subTest(arguments[2:] or arguments):
                 evaluate(*arguments).fails(2, *words)
+
+
+class Conventions(CliTest):
+    """Values that hang on a convention: equals, edges, dtypes, extreme scales."""
+
+    def evaluate(self, logits, labels, *arguments, dtype="F64"):
+        path = self.folder / "given.safetensors"
+        tensors.write(path, tensors.predictions(logits, labels, dtype=dtype))
+        return evaluate("--predictions", path, *arguments).json()
+
+    def test_the_order_of_equal_confidences_does_not_matter(self):
+        """40 samples of confidence 1/2, half of them right; then beside surer and less sure ones."""
+        row, hits = [0.0, 0.0, -math.inf], [0, 1] * 20
+        for labels in (hits, sorted(hits), sorted(hits, reverse=True)):
+            got = self.evaluate([row] * 40, labels, "--bins", "4,15", dtype="F32")
+            self.assertAlmostEqual(got["aurc"], 0.5, places=12)
+            for bins in ("4", "15"):
+                self.assertAlmostEqual(got["calibration"][bins]["adaptive_ece"], 0, places=12)
+                self.assertAlmostEqual(got["calibration"][bins]["ece"], 0, places=12)
+        samples = [([0.0, 0.0, 0.0], 0)] * 7 + [([0.0, 0.0, 0.0], 2)] * 6 + [([2.0, 0.0, 0.0], 0), ([2.0, 0.0, 0.0], 1)] * 5
+        values = []
+        for seed in range(3):
+            random.Random(seed).shuffle(samples)
+            got = self.evaluate(*zip(*samples), "--bins", "4")
+            values.append((got["aurc"], got["calibration"]["4"]["adaptive_ece"]))
+        self.assertEqual(len(set(values)), 1, values)
+
+    def test_a_confidence_on_a_bins_edge_is_in_the_lower_bin(self):
+        """k equal logits, which are not right, beside a confidence in the second of k bins, which is."""
+        for k in (6, 7, 20, 25, 49, 98, 100):
+            p = 1.4 / k
+            q = (1 - p) / (k - 1)
+            got = self.evaluate([[0.0] * k, [math.log(p)] + [math.log(q)] * (k - 1)], [1, 0], "--bins", str(k))
+            error = got["calibration"][str(k)]
+            self.assertAlmostEqual(error["ece"], (1 / k + 1 - p) / 2, places=12)  # .467 at 6
+            classes = 1 / k + 1 - p + abs(1 - 1 / k - q) + (k - 2) * (1 / k + q)
+            self.assertAlmostEqual(error["classwise_ece"], classes / 2 / k, places=12)
+
+    def test_float64_logits_keep_every_digit(self):
+        """Far from 0, where float32 sees equals; alone, saved again, in an ensemble, and where a temperature is fitted."""
+        noise = random.Random(1)
+        near = [[noise.gauss(0, 3) for _ in range(10)] for _ in range(30)]
+        labels = [row.index(max(row)) for row in near]
+        expected = self.evaluate(near, labels, "--bins", "15")
+        self.assertEqual(expected["accuracy"], 1)
+        for offset, digits in ((1e8, 7), (-1e9, 6), (1e12, 3)):
+            path, saved = self.folder / f"far{offset}.safetensors", self.folder / "saved.safetensors"
+            tensors.write(path, tensors.predictions([[z + offset for z in row] for row in near], labels, dtype="F64"))
+            got = evaluate("--predictions", path, "--bins", "15", "--save-predictions", saved).json()
+            twice = evaluate("--predictions", path, "--predictions", path, "--bins", "15", "--save-predictions", saved.with_suffix(".mean")).json()
+            self.assertEqual([tensors.read(file)[1]["logits"][0] for file in (saved, saved.with_suffix(".mean"))], ["F64", "F64"])
+            again = evaluate("--predictions", saved, "--bins", "15").json()
+            self.assertEqual(again | {"members": 0}, got | {"members": 0})
+            for metrics in (got, twice):
+                self.assertEqual(metrics["accuracy"], 1)
+                self.assertAlmostEqual(metrics["nll"], expected["nll"], places=digits)
+                self.assertAlmostEqual(metrics["brier"], expected["brier"], places=digits)
+        wrong = labels[:25] + [(label + 1) % 10 for label in labels[25:]]
+        fits = []
+        for offset in (0, 1e8):
+            tensors.write(path, tensors.predictions([[z + offset for z in row] for row in near], wrong, dtype="F64"))
+            fits.append(evaluate("--predictions", path, "--fit-temperature", "--fit-on", path).json()["temperature"]["value"])
+        self.assertAlmostEqual(fits[0], fits[1], places=6)
+
+    def test_temperatures_of_any_scale(self):
+        """Logits times s have s times the temperature and the same NLL. A bound is said."""
+        noise = random.Random(2)
+        rows = [[noise.gauss(0, 2) for _ in range(10)] for _ in range(300)]
+        labels = [noise.choices(range(10), [math.exp(z) for z in row])[0] for row in rows]
+        path, fits = self.folder / "scaled.safetensors", {}
+        for scale in (1, 1e4, 1e-4, 1e9):
+            tensors.write(path, tensors.predictions([[z * scale for z in row] for row in rows], labels, dtype="F32"))
+            ended = evaluate("--predictions", path, "--fit-temperature", "--fit-on", path)
+            fits[scale] = ended.json()["temperature"]
+            self.assertFalse(any("search ends" in line for line in ended.warnings()), str(ended))
+            self.assertAlmostEqual(fits[scale]["value"] / scale / fits[1]["value"], 1, places=5)
+            self.assertAlmostEqual(fits[scale]["nll"], fits[1]["nll"], places=5)
+            self.assertAlmostEqual(ended.json()["nll"], fits[scale]["nll"], places=9)
+        for best, words in ((True, "every sample is right"), (False, "no better than chance")):
+            tensors.write(path, tensors.predictions(rows, [row.index(max(row) if best else min(row)) for row in rows]))
+            ended = evaluate("--predictions", path, "--fit-temperature", "--fit-on", path)
+            self.assertEqual(ended.code, 0)
+            self.assertTrue(any(words in line for line in ended.warnings()), str(ended))
 
 
 class Runs(CliTest):

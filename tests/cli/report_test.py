@@ -35,7 +35,7 @@ class Answers:
         """ECE and OE with each image counted `times` times."""
         times = np.ones(len(self.labels)) if times is None else times
         hits = self.hits if hits is None else hits
-        index = np.digitize(self.confidences, np.linspace(0, 1, bins + 1), right=True).clip(1, bins) - 1
+        index = np.digitize(self.confidences, np.arange(bins + 1) / bins, right=True).clip(1, bins) - 1
         count, confidence, hit = (np.bincount(index, times * values, bins) for values in (1.0, self.confidences, hits))
         mean = np.divide(confidence, count, out=np.zeros(bins), where=count > 0)
         return np.abs(confidence - hit).sum() / times.sum(), (mean * np.maximum(confidence - hit, 0)).sum() / times.sum()
@@ -190,8 +190,8 @@ class Orderings(CliTest):
         plan = self.write_plan(*({"better": better, "than": than, "in": metrics} for better, than, metrics in claims))
         return report(plan, "--out", self.folder / "out", "--orderings", *arguments, **options)
 
-    def numpy_sigma(self, better, than, metric):
-        """By a paired bootstrap over images and the scatter of the seeds' differences."""
+    def numpy_spread(self, better, than, metric):
+        """σ and the degrees of freedom by a paired bootstrap over images and the scatter of the seeds' differences."""
         generator, pairs = np.random.default_rng(8), list(zip(self.answers[better], self.answers[than]))
 
         def number(one, times):
@@ -200,10 +200,21 @@ class Orderings(CliTest):
         rounds = []
         for _ in range(400):
             times = np.bincount(generator.integers(0, IMAGES, IMAGES), minlength=IMAGES).astype(float)
-            rounds.append(np.mean([number(a, times) - number(b, times) for a, b in pairs]))
+            rounds.append([number(a, times) - number(b, times) for a, b in pairs])
         once = np.ones(IMAGES)
-        seeds = np.std([number(a, once) - number(b, once) for a, b in pairs], ddof=1)
-        return math.sqrt(np.var(rounds, ddof=1) + seeds**2 / 2)
+        over_seeds = np.var([number(a, once) - number(b, once) for a, b in pairs], ddof=1)
+        covariance = np.cov(np.transpose(rounds))
+        alike = max(covariance[0, 1], 0)  # what images do to both seeds
+        own = max(np.trace(covariance) / 2 - alike, 0)
+        of_seeds = max(over_seeds, own) / 2
+        return math.sqrt(alike + of_seeds), ((alike + of_seeds) / of_seeds) ** 2 if of_seeds > 0 else math.inf
+
+    def assert_covers(self, factor, degrees, share):
+        """Student's distribution has that share within ± factor."""
+        t = np.linspace(-factor, factor, 20001)
+        density = (1 + t * t / degrees) ** (-(degrees + 1) / 2)
+        scale = math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(degrees * math.pi)
+        self.assertAlmostEqual(scale * np.trapezoid(density, t), share, delta=0.02)
 
     def test_differences_are_paired(self):
         rows = self.orderings(("soft", ["sharp", "far"], ["ece100", "accuracy"]), arguments=["--json"]).json()["orderings"]
@@ -215,8 +226,11 @@ class Orderings(CliTest):
                            for name in ("soft", row["than"])]  # fmt: skip
                 self.assertAlmostEqual(row["difference"], np.mean(numbers[0]) - np.mean(numbers[1]), places=12)
                 # 400 and 1,000 rounds know a standard deviation to 3.5 % and 2.2 %.
-                expected = self.numpy_sigma("soft", row["than"], row["metric"])
+                expected, degrees = self.numpy_spread("soft", row["than"], row["metric"])
                 self.assertAlmostEqual(row["sigma"], expected, delta=0.17 * expected)
+                if expected > 0:
+                    self.assert_covers(row["margin"] / row["sigma"], degrees, 0.95)
+                self.assertEqual(row["floor"] is None, row["metric"] == "accuracy")
         # The same answers, only sharper: accuracy cannot differ, whatever images are drawn.
         self.assertEqual((rows[1]["difference"], rows[1]["sigma"]), (0, 0))
         self.assertEqual([row["verdict"] for row in rows[:3]], ["holds", "open", "holds"])
@@ -228,17 +242,41 @@ class Orderings(CliTest):
         ended = self.orderings(*claims)
         lines = ended.done().out.splitlines()
         self.assertEqual([line.split()[-1] for line in lines[1:5]], ["reversed", "open", "holds", "unknown"])
-        self.assertRegex(lines[1], r"^sharp +soft +ECE \(15 bins\) +2 +\+0\.\d{4} ± 0\.\d{4} +– +reversed$")
+        self.assertRegex(lines[1], r"^sharp +soft +ECE \(15 bins\) +2 +\+0\.\d{4} ± 0\.\d{4} +[+−]0\.\d{4} +– +reversed$")
         self.assertRegex(lines[2], r"accuracy % +2 +\+0\.00 ± 0\.00 ")
-        self.assertRegex(lines[4], r"^soft +silent +NLL +1 +\+0\.0000 +– +unknown$")
+        self.assertRegex(lines[4], r"^soft +silent +NLL +1 +\+0\.0000 +– +– +unknown$")
         self.assertIn("of 4 claims 1 holds, 1 open, 1 reversed, 1 unknown", lines[-1])
         table = list(csv.DictReader(io.StringIO(self.orderings(*claims, arguments=["--format", "csv"]).done().out)))
         rows = self.orderings(*claims, arguments=["--json"]).json()["orderings"]
         for cells, row in zip(table, rows, strict=True):
             self.assertEqual(cells, {key: "" if value is None else str(value) for key, value in row.items()} | {
-                key: cells[key] for key in ("difference", "sigma")})  # fmt: skip
-            for key in ("difference", "sigma"):
+                key: cells[key] for key in ("difference", "sigma", "margin", "floor")})  # fmt: skip
+            for key in ("difference", "sigma", "margin", "floor"):
                 self.assertEqual(float(cells[key]) if cells[key] else None, row[key])  # every digit
+
+    def test_floors_explain_what_calibrated_networks_differ_by(self):
+        """Both say what they know of the same images: one sees them clearly, the other through noise. Neither is the better
+        calibrated, but the surer one's bins hold less chance."""
+        out, names = self.folder / "calibrated", []
+        for draw in range(6):
+            generator = np.random.default_rng(200 + draw)
+            labels = generator.integers(0, CLASSES, IMAGES)
+            for name, signal in (("clear", 3.25), ("dim", 1.65)):
+                seen = generator.standard_normal((IMAGES, CLASSES))
+                seen[np.arange(IMAGES), labels] += signal
+                names.append(f"{name}{draw}")
+                write_run(out / f"{names[-1]}-s0", Answers(signal * seen, labels))  # the logarithms of the likelihoods
+        claims = [{"better": f"clear{draw}", "than": [f"dim{draw}"], "in": ["ece15", "ece100", "oe15", "oe100"]} for draw in range(6)]
+        plan = self.folder / "calibrated.json"
+        plan.write_text(json.dumps({"seeds": [0], "runs": [{"name": n, "command": "train-student"} for n in names], "orderings": claims}))
+        rows = report(plan, "--out", out, "--orderings", "--json").json()["orderings"]
+        beyond = [row for row in rows if abs(row["difference"]) > row["margin"]]
+        self.assertGreaterEqual(len([row for row in beyond if row["metric"] == "ece100"]), 5)
+        self.assertEqual({row["verdict"] for row in rows}, {"open"}, [row for row in rows if row["verdict"] != "open"])
+        for row in rows:
+            self.assertLess(row["floor"], 0, row)
+        text = report(plan, "--out", out, "--orderings").done().out
+        self.assertIn(f"of 24 claims 24 open ({len(beyond)} open since the difference of the floors explains them)", text)
 
     def test_what_has_not_finished_is_left_out(self):
         ended = self.orderings(("soft", ["begun", "sharp"], ["ece100"]))
@@ -376,6 +414,27 @@ class Formats(CliTest):
         report(self.plan).fails(2, "--out DIR")
         report(self.plan, "--out", self.folder / "nowhere").fails(2, "nowhere")
         report(self.plan, out, "--out", out).fails(2, "one plan")
+
+    def test_float64_predictions(self):
+        """Far from 0 float32 would see equals: no temperature, no interval, another accuracy."""
+        near, val = make_answers(noise=1, images=300), make_answers(noise=2, images=300)
+        rows = []
+        for name, offset in (("near", 0), ("far", 1e9)):
+            folder = write_run(self.folder / f"float64/{name}", near)
+            for file, answers in (("predictions", near), ("predictions-val", val)):
+                logits = answers.logits.astype("<f8") + offset
+                tensors.write(folder / f"{file}.safetensors", {"logits": ("F64", list(logits.shape), logits.tobytes()),
+                                                               "labels": ("I64", [300], answers.labels.astype("<i8").tobytes())})  # fmt: skip
+            ended = report(folder, "--json")
+            rows += ended.json()["rows"]
+            self.assertEqual(ended.warnings(), [])
+        for column in ("accuracy", "nll", "brier", "ece15", "temperature", "nll_scaled"):
+            for part in ("mean", "low", "high"):
+                one, other = (row[column][part] for row in rows)
+                self.assertEqual(one is None, other is None, column)
+                if one is not None:
+                    self.assertAlmostEqual(one, other, delta=2e-6, msg=f"{column} {part}")
+        self.assertIsNotNone(rows[1]["temperature"]["mean"])
 
     def test_damaged_files(self):
         folder = write_run(self.folder / "broken", make_answers(noise=1, images=50))

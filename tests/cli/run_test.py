@@ -155,7 +155,7 @@ class RunTest(unittest.TestCase):
         self.assertEqual(lines[:2], ["<!-- smoke:begin -->", "| name | n | accuracy % | ECE (15 bins) |"])
         second = lines.index("<!-- smoke-orderings:begin -->")
         self.assertEqual(lines[second - 1], "<!-- smoke:end -->")
-        self.assertEqual(lines[second + 1], "| better | than | in | n | difference | paper | verdict |")
+        self.assertEqual(lines[second + 1], "| better | than | in | n | difference | floors | paper | verdict |")
         self.assertEqual(lines[-2:], ["<!-- smoke-orderings:end -->", "after"])
         docs.write_text("no place\n")
         self.assertIn("has no lines <!-- smoke:begin -->", make("--docs", str(docs)).stderr)

@@ -252,6 +252,22 @@ class Terms(TrainingTest):
         terms = 0.2 * (line["train_ce"] + 12 * line["train_js"]) + 0.8 * line["train_kd"]
         self.assertLess(abs(line["train_loss"] - terms), 1e-5 * terms)
 
+    def test_high_temperatures(self):
+        """T² · KL goes to a limit, half the variance over classes of the logits' differences, and is never below 0."""
+        teachers = ("--teacher", f"a={GOLDEN / 'shufflenet_v1.safetensors'}", "--teacher", f"b={GOLDEN / 'wrn_40_2.safetensors'}")
+        for kd, names in (("avg-loss", teachers), ("avg-softmax", teachers), ("avg-logits", teachers), ("add-loss", teachers[:2])):
+            terms = []
+            for temperature in ("1e3", "1e4", "1e5"):
+                name = f"{kd}-{temperature}"
+                # At this rate the network stays as it starts.
+                self.train(name, *names, "--kd", kd, "--temperature", temperature, "--classes", "0", "--epochs", "1", "--lr", "1e-12",
+                           command="distill").done("kd")
+                terms.append(lines_of(self.folder / name / "metrics.jsonl")[0]["train_kd"])
+            self.assertGreater(terms[2], 0)
+            for term in terms:
+                self.assertLess(abs(term - terms[2]), 0.02 * terms[2], (kd, terms))  # at 10^3 still some hundredths from the limit
+            self.assertLess(abs(terms[1] - terms[2]), 0.002 * terms[2], (kd, terms))
+
     def test_teachers_that_do_not_fit(self):
         self.train("same", "--teacher", self.base, "--teacher", f"{self.base}:best", command="distill").fails(2, "named", "NAME=")
         self.train("wide", "--teacher", self.base, "--classes", "5", command="distill").fails(7, "4 classes", "has 5")

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
@@ -74,6 +75,67 @@ TEST(Kd, WaysThatShareAGradientDifferInValue) {
     EXPECT_NEAR(sum_softmax.value, 3 * avg_softmax.value + temperature * temperature * 3 * std::log(3.0),
                 1e-5 * sum_softmax.value);
     EXPECT_FALSE(at::allclose(avg_logits.gradient, avg.gradient, 1e-3, 1e-4 * size)) << temperature;
+  }
+}
+
+// The same in float64, where rounding is 1e-16 · T² of the value.
+Term in_double(const std::string& kd, const at::Tensor& student, const at::Tensor& teachers, double temperature) {
+  const auto soft = [&](const at::Tensor& logits) { return at::log_softmax(logits.to(at::kDouble) / temperature, -1); };
+  const auto count = static_cast<double>(teachers.size(0));
+  at::Tensor log_p = soft(teachers);
+  if (kd.ends_with("softmax")) log_p = log_p.exp().mean(0).log();
+  if (kd == "avg-logits") log_p = soft(teachers.to(at::kDouble).mean(0));
+  const at::Tensor log_q = soft(student), p = log_p.exp();
+  const double scale = (kd == "sum-softmax" ? count : kd == "avg-loss" ? 1 / count : 1) / double(student.size(0));
+  const double offset = kd == "sum-softmax" ? count * std::log(count) : 0;
+  const double value = (p * (log_p - log_q)).sum().item<double>() * scale + offset;
+  at::Tensor gradient = log_q.exp() - p;
+  if (gradient.dim() == 3) gradient = gradient.sum(0);
+  return {value * temperature * temperature, gradient * (scale * temperature)};
+}
+
+void expect_as_in_double(const at::Tensor& student, const at::Tensor& teachers, double temperature) {
+  for (const auto& kd : combination_registry().names()) {
+    const Term got = term(kd, student, teachers.unbind(), temperature);
+    const Term right = in_double(kd, student, teachers, temperature);
+    const std::string what = kd + " of " + std::to_string(teachers.size(0)) + " at " + std::to_string(temperature);
+    // Doubles know log p to 1e-15, and so the value to 1e-15 T² for each teacher.
+    const double known = 1e-15 * temperature * temperature * double(teachers.size(0));
+    EXPECT_NEAR(got.value, right.value, 1e-5 * right.value + known) << what;
+    // float32 knows z/T to 1e-7 of it, and a probability to as much of itself.
+    const double scaled = (student - student.mean(1, true)).abs().max().item<double>() / temperature;
+    const double size = right.gradient.abs().max().item<double>() * std::max(1.0, scaled);
+    EXPECT_TRUE(at::allclose(got.gradient.to(at::kDouble), right.gradient, 1e-4, 2e-6 * size)) << what;
+  }
+}
+
+TEST(Kd, IsExactAtEveryTemperature) {
+  for (const double spread : {0.1, 3.0, 20.0})
+    for (const int count : {1, 2, 4})
+      for (const double temperature : {0.5, 1.0, 2.0, 4.0, 20.0, 50.0, 200.0, 1e3, 1e4, 1e5})
+        expect_as_in_double(spread * at::randn({16, 100}), spread * at::randn({count, 16, 100}), temperature);
+  // Far from 0, where float32 has digits left for the differences alone.
+  expect_as_in_double(at::randn({16, 100}) + 1000, at::randn({3, 16, 100}) - 4000, 1e4);
+  // Few and many classes.
+  expect_as_in_double(at::randn({5, 2}), at::randn({2, 5, 2}), 1e4);
+  expect_as_in_double(at::randn({2, 5000}), at::randn({2, 2, 5000}), 1e5);
+}
+
+// T² · KL goes to half the variance of the logits' differences over the classes.
+TEST(Kd, GoesToItsLimit) {
+  const at::Tensor student = at::randn({1, 100}).repeat({64, 1}), teacher = at::randn({1, 100}).repeat({64, 1});
+  const double limit = (student - teacher)[0].to(at::kDouble).var(0, false).item<double>() / 2;
+  for (const auto& kd : {"add-loss", "avg-loss", "avg-softmax", "avg-logits"})
+    for (const double temperature : {1e5, 1e6, 1e8, 1e12})
+      EXPECT_NEAR(term(kd, student, {teacher}, temperature).value, limit, 2e-5 * limit) << kd << " at " << temperature;
+}
+
+TEST(Kd, IsNeverNegative) {
+  for (const double distance : {0.0, 1e-6, 1e-4, 1e-2, 1.0}) {
+    const at::Tensor teacher = 4 * at::randn({32, 100}), student = teacher + distance * at::randn({32, 100});
+    for (const auto& kd : {"add-loss", "avg-loss", "avg-softmax", "avg-logits"})
+      for (const double temperature : {0.5, 1.0, 4.0, 50.0, 1e3, 1e4, 1e5})
+        EXPECT_GE(term(kd, student, {teacher}, temperature).value, 0) << kd << " at " << temperature;
   }
 }
 

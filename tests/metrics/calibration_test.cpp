@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <optional>
+#include <random>
 
 #include "metrics/risk_coverage.h"
 
@@ -45,19 +48,19 @@ TEST(Calibration, BinsAreOpenBelowAndClosedAbove) {
   EXPECT_THAT(bins.counts, ElementsAre(2, 1, 1, 1)) << "0 in the first bin, an edge in the lower one, 1 in the last";
 }
 
-// The edges are b · (1/M) in doubles: 3 · .1 is .30000000000000004, so that number still belongs to the third bin.
-TEST(Calibration, EdgesAreNumpysLinspace) {
-  for (const int num_bins : {1, 2, 3, 7, 10, 15, 49, 100, 1000}) {
-    const double width = 1.0 / num_bins;
+// b/M itself, where b · (1/M) may be a bit beside: .3 is in the third of ten bins, the next double in the fourth.
+TEST(Calibration, EdgesAreFractions) {
+  for (int num_bins = 1; num_bins <= 1000; num_bins += num_bins < 110 ? 1 : 89) {
     for (int b = 1; b < num_bins; ++b) {
-      const double edge = b * width;
+      const double edge = static_cast<double>(b) / num_bins;
       EXPECT_EQ(reliability_bins(Top1{{edge}, {1}}, num_bins).counts[b - 1], 1) << b << " of " << num_bins;
       EXPECT_EQ(reliability_bins(Top1{{std::nextafter(edge, 1)}, {1}}, num_bins).counts[b], 1)
           << b << " of " << num_bins;
     }
     EXPECT_EQ(reliability_bins(Top1{{1.0}, {1}}, num_bins).counts[num_bins - 1], 1);
   }
-  EXPECT_EQ(reliability_bins(Top1{{0.30000000000000004}, {1}}, 10).counts[2], 1);
+  EXPECT_EQ(reliability_bins(Top1{{0.3}, {1}}, 10).counts[2], 1);
+  EXPECT_EQ(reliability_bins(Top1{{0.30000000000000004}, {1}}, 10).counts[3], 1);
 }
 
 TEST(Calibration, EmptyBinsAndEmptySetsContributeNothing) {
@@ -83,10 +86,35 @@ TEST(Calibration, AdaptiveGroupsAreAsEqualAsCanBe) {
   EXPECT_NEAR(adaptive_calibration_error(samples, 1), std::abs(3 - 2.8) / 5, 1e-12);
 }
 
-TEST(Calibration, AdaptiveKeepsTheOrderOfEqualConfidences) {
-  // Four times .5; groups in the order of the samples: (right, right), (wrong, wrong).
-  EXPECT_NEAR(adaptive_calibration_error(Top1{{.5, .5, .5, .5}, {1, 1, 0, 0}}, 2), 0.5, 1e-12);
+TEST(Calibration, AdaptiveSharesEqualConfidencesOut) {
+  EXPECT_NEAR(adaptive_calibration_error(Top1{{.5, .5, .5, .5}, {1, 1, 0, 0}}, 2), 0, 1e-12);
   EXPECT_NEAR(adaptive_calibration_error(Top1{{.5, .5, .5, .5}, {1, 0, 1, 0}}, 2), 0, 1e-12);
+  // A border among equals, in groups of three and two.
+  // Ascending .2 right, .5 with 2/3 each, .9 wrong: |1 + 4/3 − 1.2| and |2/3 − 1.4|.
+  for (const std::vector<std::uint8_t>& hits :
+       {std::vector<std::uint8_t>{1, 1, 0, 1, 0}, {1, 0, 1, 1, 0}, {1, 1, 1, 0, 0}}) {
+    const Top1 samples{{.2, .5, .5, .5, .9}, hits};
+    EXPECT_NEAR(adaptive_calibration_error(samples, 2), (1 + 4.0 / 3 - 1.2 + 1.4 - 2.0 / 3) / 5, 1e-12);
+  }
+}
+
+// Confidences of few values, so that nearly all are tied, in many orders of the samples.
+TEST(Calibration, TheOrderOfSamplesDoesNotMatter) {
+  std::mt19937 random(3);
+  std::vector<std::pair<double, std::uint8_t>> pairs;
+  for (int i = 0; i < 200; ++i) pairs.emplace_back(.1 * static_cast<double>(1 + random() % 9), random() % 2);
+  std::optional<std::pair<double, double>> first;
+  for (int order = 0; order < 20; ++order) {
+    std::shuffle(pairs.begin(), pairs.end(), random);
+    Top1 samples;
+    for (const auto& [confidence, hit] : pairs) {
+      samples.confidences.push_back(confidence);
+      samples.hits.push_back(hit);
+    }
+    const std::pair now{adaptive_calibration_error(samples, 15), area_under_risk_coverage(samples)};
+    if (!first) first = now;
+    EXPECT_EQ(now, *first) << "order " << order;
+  }
 }
 
 TEST(Calibration, ClasswiseIsTheMeanOverClasses) {
@@ -115,9 +143,13 @@ TEST(RiskCoverage, SingleSamplesPerfectOrderAndTies) {
   EXPECT_EQ(area_under_risk_coverage(Top1{{.9}, {1}}), 0);
   EXPECT_EQ(area_under_risk_coverage(Top1{{.9}, {0}}), 1);
   EXPECT_EQ(area_under_risk_coverage(Top1{{.1, .9, .5}, {1, 1, 1}}), 0);
-  // Equal confidences keep their order: risks 0, 1/2 against 1, 1/2.
-  EXPECT_NEAR(area_under_risk_coverage(Top1{{.5, .5}, {1, 0}}), 0.25, 1e-12);
-  EXPECT_NEAR(area_under_risk_coverage(Top1{{.5, .5}, {0, 1}}), 0.75, 1e-12);
+  // Equals count their mean error: risks 1/2, 1/2.
+  EXPECT_NEAR(area_under_risk_coverage(Top1{{.5, .5}, {1, 0}}), 0.5, 1e-12);
+  EXPECT_NEAR(area_under_risk_coverage(Top1{{.5, .5}, {0, 1}}), 0.5, 1e-12);
+  // .9 wrong, then three equals of which one errs: risks 1, (1 + 1/3)/2, (1 + 2/3)/3, 2/4.
+  const double tied = ((1 + 2.0 / 3) / 2 + (2.0 / 3 + 5.0 / 9) / 2 + (5.0 / 9 + 0.5) / 2) / 3;
+  EXPECT_NEAR(area_under_risk_coverage(Top1{{.5, .9, .5, .5}, {1, 0, 0, 1}}), tied, 1e-12);
+  EXPECT_NEAR(area_under_risk_coverage(Top1{{.5, .9, .5, .5}, {0, 0, 1, 1}}), tied, 1e-12);
   EXPECT_THROW(area_under_risk_coverage(Top1{}), c10::Error);
 }
 

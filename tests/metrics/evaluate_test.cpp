@@ -2,8 +2,11 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/multinomial.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/randperm.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -14,6 +17,7 @@
 #include <numeric>
 
 #include "ekd/core/error.h"
+#include "ekd/core/types.h"
 #include "ekd/metrics/registry.h"
 #include "ekd/metrics/temperature.h"
 #include "metrics/calibration.h"
@@ -86,6 +90,53 @@ TEST(Evaluate, AgreesWithTheFunctionsOfCalibration) {
   EXPECT_DOUBLE_EQ(metrics.at("ece", 15), expected_calibration_error(bins));
   EXPECT_NEAR(metrics.at("adaptive_ece", 15), adaptive_calibration_error(top1(probs, labels), 15), 1e-12);
   EXPECT_NEAR(metrics.at("accuracy"), (probs.argmax(1) == labels).to(at::kDouble).mean().item<double>(), 1e-12);
+}
+
+// k equal logits: 1/k is the edge above the first of k bins, and the j-th edge of j · k.
+TEST(Evaluate, EqualLogitsLieOnABinsEdge) {
+  for (int k = 1; k <= 100; ++k) {
+    for (const double level : {0.0, -std::log(double(k)), 1e8, -3.3}) {
+      at::Tensor logits = at::zeros({1, 103}, at::kDouble) + level;
+      logits.slice(1, k).fill_(-std::numeric_limits<double>::infinity());
+      const Top1 sample = top1_of_logits(scaled_logits(logits, 1.7), at::tensor({0}, at::kLong));
+      EXPECT_EQ(sample.confidences[0], 1.0 / k) << k << " at " << level;
+      for (const int j : {1, 2, 3, 7})
+        EXPECT_EQ(reliability_bins(sample, j * k).counts[j - 1], 1) << j << " * " << k << " bins";
+    }
+  }
+}
+
+TEST(Evaluate, ClassesOnAnEdgeStayInTheLowerBin) {
+  for (int k = 3; k <= 100; ++k) {
+    // Class 0: 1/k, which is not the label, and 1.4/k, which is: in two bins, with 1/k and 1 − 1.4/k to the error.
+    const double p = 1.4 / k, q = (1 - p) / (k - 1);
+    at::Tensor probs = at::full({2, k}, 1.0, at::kDouble);
+    probs[1].fill_(q);
+    probs[1][0] = p;
+    const Metrics metrics = compute_metrics(probs.log(), at::tensor({1, 0}, at::kLong), {k});
+    const double first = 1.0 / k + 1 - p, second = std::abs(1 - 1.0 / k - q), rest = (k - 2) * (1.0 / k + q);
+    EXPECT_NEAR(metrics.at("classwise_ece", k), (first + second + rest) / 2 / k, 1e-12) << k;
+    EXPECT_NEAR(metrics.at("ece", k), (1.0 / k + 1 - p) / 2, 1e-12) << k;
+  }
+}
+
+TEST(Evaluate, TheSameLogitsInAnotherOrderAreAsSure) {
+  const at::Tensor logits = 4 * at::randn({50, 100}, at::kDouble);
+  const at::Tensor other = logits.index_select(1, at::randperm(100));
+  EXPECT_TRUE(probabilities(logits).amax(1).equal(probabilities(other).amax(1)));
+  EXPECT_TRUE(at::allclose(probabilities(logits), log_probabilities(logits).exp(), 1e-12, 0));
+}
+
+// What doubles tell apart counts, where their probabilities are the same double, too.
+TEST(Evaluate, HitsAreToldFromTheLogits) {
+  const at::Tensor labels = at::randint(10, {200}, at::kLong);
+  const at::Tensor best = at::zeros({200, 10}, at::kDouble).scatter(1, labels.unsqueeze(1), 1);
+  for (const double scale : {1e-300, 1e-20, 1e-9, 1.0, 1e9, 1e300}) {
+    const Metrics metrics = compute_metrics(scaled_logits(best * scale), labels, {15});
+    EXPECT_EQ(metrics.at("accuracy"), 1) << scale;
+    EXPECT_NEAR(metrics.at("ece", 15), 1 - metrics.at("mean_confidence"), 1e-12) << scale;
+  }
+  EXPECT_EQ(compute_metrics(scaled_logits(1e12 + 1e-3 * best), labels, {}).at("accuracy"), 1);
 }
 
 TEST(Evaluate, RefusesWhatDoesNotFit) {
@@ -166,13 +217,51 @@ TEST(Temperature, IsNotMovedByAConstantAndScalesWithTheLogits) {
   EXPECT_NEAR(fit_temperature(log_probabilities(helped), labels).temperature, t, 1e-6);
 }
 
-TEST(Temperature, EndsAtTheBracketWhereTheMinimumLiesBeyond) {
-  const at::Tensor logits = at::tensor({3.0F, 0.0F}).view({1, 2}).repeat({2, 1});
-  EXPECT_DOUBLE_EQ(fit_temperature(logits, at::tensor({0, 0}, at::kLong)).temperature, kMinTemperature);
-  const TemperatureFit wrong = fit_temperature(logits, at::tensor({1, 1}, at::kLong));
-  EXPECT_DOUBLE_EQ(wrong.temperature, kMaxTemperature);
-  EXPECT_NEAR(wrong.nll, std::log1p(std::exp(3 / kMaxTemperature)), 1e-12);
-  EXPECT_DOUBLE_EQ(fit_temperature(at::zeros({2, 3}), at::tensor({1, 1}, at::kLong)).temperature, 1) << "no T matters";
+// Predictions of `classes` classes whose best temperature is `sharpness`, within what 2,000 samples know.
+Predictions sharpened(double sharpness, std::int64_t classes = 10) {
+  const at::Tensor logits = 2 * at::randn({2000, classes}, at::kDouble);
+  return {logits * sharpness, logits.softmax(1).multinomial(1).squeeze(1)};
+}
+
+TEST(Temperature, IsFoundWhateverTheScale) {
+  const Predictions plain = sharpened(1);
+  const TemperatureFit one = fit_temperature(plain.logits, plain.labels);
+  EXPECT_NEAR(one.temperature, 1, 0.1);
+  for (const double scale : {1e-200, 1e-30, 1e-8, 1e-4, 1e-2, 1e3, 1e4, 1e8, 1e30, 1e200}) {
+    const TemperatureFit fit = fit_temperature(plain.logits * scale, plain.labels);
+    EXPECT_NEAR(fit.temperature / scale / one.temperature, 1, 1e-8) << scale;
+    EXPECT_NEAR(fit.nll, one.nll, 1e-12) << scale;
+    EXPECT_EQ(bound_warning(fit), "") << scale;
+  }
+}
+
+TEST(Temperature, AFewRowsOfAnotherScaleDoNotHideTheMinimum) {
+  for (const double scale : {1e-7, 1e7}) {
+    const Predictions mixed = sharpened(1);
+    mixed.logits.slice(0, 0, 3) *= scale;
+    const TemperatureFit fit = fit_temperature(mixed.logits, mixed.labels);
+    EXPECT_EQ(bound_warning(fit), "");
+    const auto nll = [&](double t) {
+      return compute_metrics(scaled_logits(mixed.logits, t), mixed.labels, {}).at("nll");
+    };
+    for (const double factor : {0.9, 0.999, 1.001, 1.1}) EXPECT_GT(nll(fit.temperature * factor), fit.nll) << scale;
+  }
+}
+
+TEST(Temperature, SaysWhereTheMinimumLiesBeyondTheBounds) {
+  for (const double scale : {1e-6, 1.0, 1e6}) {
+    const at::Tensor logits = (at::tensor({3.0, 0.0}, at::kDouble) * scale).view({1, 2}).repeat({2, 1});
+    const TemperatureFit right = fit_temperature(logits, at::tensor({0, 0}, at::kLong));
+    EXPECT_NEAR(right.temperature, 3 * scale / kTemperatureReach, 1e-9 * scale);
+    EXPECT_NE(bound_warning(right).find("every sample is right"), std::string::npos);
+    const TemperatureFit wrong = fit_temperature(logits, at::tensor({1, 1}, at::kLong));
+    EXPECT_NEAR(wrong.temperature, 3 * scale * kTemperatureReach, 1e-6 * scale);
+    EXPECT_NEAR(wrong.nll, std::log1p(std::exp(1 / kTemperatureReach)), 1e-12);
+    EXPECT_NE(bound_warning(wrong).find("no better than chance"), std::string::npos);
+  }
+  const TemperatureFit same = fit_temperature(at::zeros({2, 3}), at::tensor({1, 1}, at::kLong));
+  EXPECT_DOUBLE_EQ(same.temperature, 1) << "no T matters";
+  EXPECT_EQ(bound_warning(same), "");
 }
 
 TEST(Temperature, RefusesNumbersThatAreNotFinite) {

@@ -25,38 +25,38 @@ std::string table(TableFormat format, const std::string& columns = "accuracy,ece
 }
 
 TEST(ReportTable, Text) {
-  EXPECT_EQ(
-      table(TableFormat::kText),
-      "name          n    accuracy %  paper     diff   ECE (100 bins)   paper       diff  accuracy % 95 %\n"
-      "teacher_none  3  75.10 ± 0.21  75.63  −0.53 ✓  0.1100 ± 0.0020  0.1104  −0.0204 ✗   [74.30, 75.90]\n"
-      "a & b         1         50.00      –        –                –       –          –                –\n"
-      "diff: ours − paper; ✓ within 2σ of sampling and seed noise, ✗ beyond, ? not known (no saved predictions)\n");
+  EXPECT_EQ(table(TableFormat::kText),
+            "name          n    accuracy %  paper     diff   ECE (100 bins)   paper       diff  accuracy % 95 %\n"
+            "teacher_none  3  75.10 ± 0.21  75.63  −0.53 ✓  0.1100 ± 0.0020  0.1104  −0.0204 ✗   [74.30, 75.90]\n"
+            "a & b         1         50.00      –        –                –       –          –                –\n"
+            "diff: ours − paper; ✓ within 2σ (few seeds: t·σ) of sampling and seed noise, ✗ beyond, ? not known (no "
+            "saved predictions)\n");
 }
 
 TEST(ReportTable, Markdown) {
-  EXPECT_EQ(
-      table(TableFormat::kMarkdown, "accuracy"),
-      "| name | n | accuracy % | paper | diff |\n"
-      "|---|---:|---:|---:|---:|\n"
-      "| teacher_none | 3 | 75.10 ± 0.21 | 75.63 | −0.53 ✓ |\n"
-      "| a & b | 1 | 50.00 | – | – |\n"
-      "\n"
-      "diff: ours − paper; ✓ within 2σ of sampling and seed noise, ✗ beyond, ? not known (no saved predictions)\n");
+  EXPECT_EQ(table(TableFormat::kMarkdown, "accuracy"),
+            "| name | n | accuracy % | paper | diff |\n"
+            "|---|---:|---:|---:|---:|\n"
+            "| teacher_none | 3 | 75.10 ± 0.21 | 75.63 | −0.53 ✓ |\n"
+            "| a & b | 1 | 50.00 | – | – |\n"
+            "\n"
+            "diff: ours − paper; ✓ within 2σ (few seeds: t·σ) of sampling and seed noise, ✗ beyond, ? not known (no "
+            "saved predictions)\n");
 }
 
 TEST(ReportTable, LatexWithBooktabs) {
-  EXPECT_EQ(
-      table(TableFormat::kLatex, "accuracy"),
-      "% \\usepackage{booktabs}\n"
-      "\\begin{tabular}{lrrrr}\n"
-      "\\toprule\n"
-      "name & n & accuracy \\% & paper & diff \\\\\n"
-      "\\midrule\n"
-      "teacher\\_none & 3 & 75.10 $\\pm$ 0.21 & 75.63 & $-$0.53 $\\surd$ \\\\\n"
-      "a \\& b & 1 & 50.00 & -- & -- \\\\\n"
-      "\\bottomrule\n"
-      "\\end{tabular}\n"
-      "% diff: ours − paper; ✓ within 2σ of sampling and seed noise, ✗ beyond, ? not known (no saved predictions)\n");
+  EXPECT_EQ(table(TableFormat::kLatex, "accuracy"),
+            "% \\usepackage{booktabs}\n"
+            "\\begin{tabular}{lrrrr}\n"
+            "\\toprule\n"
+            "name & n & accuracy \\% & paper & diff \\\\\n"
+            "\\midrule\n"
+            "teacher\\_none & 3 & 75.10 $\\pm$ 0.21 & 75.63 & $-$0.53 $\\surd$ \\\\\n"
+            "a \\& b & 1 & 50.00 & -- & -- \\\\\n"
+            "\\bottomrule\n"
+            "\\end{tabular}\n"
+            "% diff: ours − paper; ✓ within 2σ (few seeds: t·σ) of sampling and seed noise, ✗ beyond, ? not known (no "
+            "saved predictions)\n");
 }
 
 TEST(ReportTable, CsvInFullPrecision) {
@@ -113,6 +113,8 @@ TEST(PublishedValue, IsWithinTwoSigma) {
   EXPECT_EQ((PublishedValue{0.75, -0.008, 0.004}.within()), true);
   EXPECT_EQ((PublishedValue{0.75, 0.0081, 0.004}.within()), false);
   EXPECT_FALSE((PublishedValue{0.75, 0, std::nullopt}.within().has_value()));
+  EXPECT_EQ((PublishedValue{0.75, 0.05, 0.004, 1}.within()), true) << "12.5σ, of two seeds that may agree by chance";
+  EXPECT_EQ((PublishedValue{0.75, 0.051, 0.004, 1}.within()), false);
 }
 
 TEST(ChooseColumns, ByName) {

@@ -165,6 +165,30 @@ TEST(Report, PlanGivesOrderNamesAndThePapersNumbers) {
   EXPECT_TRUE(rows[2].paper.at("oe100").within().has_value());
 }
 
+TEST(Report, TwoSeedsThatAgreeByChanceDoNotContradictThePaper) {
+  const TemporaryFolder folder;
+  write_text(folder / "plan.json", R"({"seeds": [0, 1], "runs": [
+      {"name": "kd", "command": "train-student", "paper": {"accuracy": 0.80}},
+      {"name": "seen", "command": "train-student", "paper": {"accuracy": 0.9, "ece100": 0.1, "oe100": 0.1}}]})");
+  write_run(folder / "out/kd-s0", 0, {{"n", 10000}, {"accuracy", 0.74}});
+  write_run(folder / "out/kd-s1", 1, {{"n", 10000}, {"accuracy", 0.76}});
+  write_predicted_run(folder / "out/seen-s0", 0, some_predictions(1));
+  write_predicted_run(folder / "out/seen-s1", 1, some_predictions(2));
+  const auto rows = make_report({{(folder / "plan.json").string()}, (folder / "out").string()});
+  const PublishedValue& kd = rows.at(0).paper.at("accuracy");
+  EXPECT_GT(std::abs(kd.difference), 2.5 * *kd.sigma);
+  EXPECT_LT(kd.degrees, 2) << "two seeds are most of what is known of σ";
+  EXPECT_EQ(kd.within(), true);
+  // The seeds' answers to an image are nearly independent, so all scatter over images is a seed's own: s² holds it, and
+  // at least 1.5 times of it is in σ², not 1.5 for the seeds and again 1.5 for the images.
+  const double a = *rows.at(1).values.at("accuracy").mean, s = *rows.at(1).values.at("accuracy").std;
+  const double images = a * (1 - a) / 500, found = *rows.at(1).paper.at("accuracy").sigma;
+  EXPECT_GT(found * found, 1.2 * images);
+  EXPECT_LT(found * found, 1.5 * std::max(s * s, images) + 0.35 * images);
+  for (const auto* column : {"ece100", "oe100"})
+    EXPECT_TRUE(rows.at(1).paper.at(column).within().has_value()) << column;
+}
+
 TEST(Report, RowsOfOneNameInTwoPlacesKeepTheirPaths) {
   const TemporaryFolder folder;
   for (const std::string place : {"x", "y"}) write_run(folder / (place + "/kd-s0"), 0, {{"n", 1}, {"accuracy", 1}});

@@ -1,4 +1,5 @@
-// Saved predictions: safetensors with `logits` F32 [N, C] and `labels` I64 [N].
+// Saved predictions: safetensors with `logits` F32 [N, C], or F64 where they come from such a file, and `labels` I64
+// [N].
 #pragma once
 
 #include <filesystem>
@@ -8,7 +9,8 @@
 
 namespace ekd {
 
-// Throws WeightsError where the file is damaged, lacks a tensor, or holds impossible values.
+// The logits are float32, or double where the file's are. Throws WeightsError where the file is damaged, lacks a
+// tensor, or holds impossible values.
 Predictions load_predictions(const std::filesystem::path& path);
 
 // `about` says where they come from. Throws IoError.

@@ -12,8 +12,10 @@ namespace ekd {
 
 // One target for each teacher, or one made of all of them.
 struct TeacherTargets {
-  at::Tensor log_probs;  // float32 [targets, B, classes] or [B, classes]: logarithms of probabilities at the
-                         // temperature, detached. Times the temperature they are logits, up to a number for each row.
+  // float32 [targets, B, classes] or [B, classes], detached: their softmax are the probabilities at the temperature.
+  // Near 0 where all classes are nearly as likely, so that float32 keeps what they differ by. Times the temperature
+  // they are logits, up to a number for each row.
+  at::Tensor logits;
   // The loss is factor · (Σ over targets, mean over samples) / divisor + offset.
   double divisor = 1, factor = 1;
   double offset = 0;  // what a KL divergence, times temperature², from a sum of distributions adds
@@ -26,6 +28,10 @@ struct CombinationRow {
 };
 
 const Registry<CombinationRow>& combination_registry();
+
+// Logits over the temperature, less each row's mean: that changes no probability, and large logits that differ little
+// would lose their difference.
+at::Tensor softened_logits(const at::Tensor& logits, double temperature);
 
 // The targets of teachers' logits [B, classes], whatever their dtype. Throws c10::Error where there are none, where
 // their shape is not the student's, or where the temperature is not positive.

@@ -22,9 +22,10 @@ struct ImageAnswer {
 
 // What it said about a split.
 struct Answers {
-  at::Tensor probs;      // double [N, classes] on the CPU
-  at::Tensor labels;     // int64 [N]
-  Top1 samples, sorted;  // as the images lie, and by ascending confidence
+  at::Tensor probs;         // double [N, classes] on the CPU
+  at::Tensor labels;        // int64 [N]
+  Top1 samples;             // as the images lie
+  RankedSamples ascending;  // by confidence
 };
 
 // Sums over the images of one confidence bin.

@@ -68,7 +68,7 @@ struct CalibrationFloor {
   double low = 0, high = 0;     // 95 % of the simulated values, averaged over the members, lie here
 };
 
-// The values of the metrics with a floor (MetricRow::floored) that perfectly calibrated networks of the same
+// The values of the binned metrics with an interval (MetricRow::of_bin) that perfectly calibrated networks of the same
 // confidences show: an image is a hit with the probability that is its confidence, decided by one uniform number an
 // image for all members.
 std::map<MetricKey, CalibrationFloor> calibration_floor(const std::vector<Top1>& members, const std::vector<int>& bins,

@@ -22,7 +22,14 @@ Top1 top1(const at::Tensor& probs, const at::Tensor& labels);
 // The samples by confidence, ascending or descending; equal ones keep their order.
 std::vector<std::uint32_t> ranking(const std::vector<double>& confidences, bool descending = false);
 
-// The samples themselves, ascending.
-Top1 ascending(const Top1& samples);
+// Samples in an order of confidence. That order says nothing about equals, so each of them counts their mean: what
+// every order of theirs would give on average, as in ROC curves with ties (Fawcett, "An introduction to ROC analysis",
+// 2006).
+struct RankedSamples {
+  std::vector<double> confidences;
+  std::vector<double> hits;  // in [0, 1]: the share of hits among the samples of that confidence
+};
+
+RankedSamples ranked(const Top1& samples, bool descending = false);
 
 }  // namespace ekd

@@ -1,8 +1,12 @@
 // Whether the orderings that a plan claims hold in its finished runs.
 //
-// Both rows are compared on the same test images, seed by seed, over the seeds that both have: σ² = S² + s²/n. S is the
-// standard deviation of the mean difference over test images, by the bootstrap with the same draws for both rows, so
-// that what moves both alike cancels; s that of the n differences over seeds (one seed: not known, taken as 0).
+// Both rows are compared on the same test images, seed by seed, over the seeds that both have, with the spread of
+// metrics/difference.h: the images are drawn alike for both rows, so that what moves both alike cancels.
+//
+// A binned calibration error is too large by what chance puts into its bins, which depends on the confidences: of two
+// perfectly calibrated networks the surer one has the smaller ECE. So such a difference must stand with and without the
+// difference of the floors. The true bias lies between: it is the floor where a network is calibrated, and vanishes
+// where its error is much larger than the floor.
 #pragma once
 
 #include <filesystem>

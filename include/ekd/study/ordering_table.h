@@ -18,22 +18,26 @@ struct CheckedOrdering {
   std::size_t seeds = 0;             // that both rows have
   std::optional<double> difference;  // better's metric − than's, mean over those seeds
   std::optional<double> sigma;       // standard deviation of the difference; none without predictions of both
+  std::optional<double> margin;      // the difference ± this is its 95 % interval; with σ
+  std::optional<double> floor;       // the difference of their floors, for metrics that have one; with σ
   std::optional<double> published;   // the same difference of the published numbers
 
-  // Holds, or is reversed: the difference is further than 2σ from 0, on the claimed side or on the other. Open: it is
-  // not. Unknown: without σ.
+  // Holds, or is reversed: the difference is further than the margin from 0, on the claimed side or on the other, and
+  // so is what the floors leave of it. Open: it is not. Unknown: without σ.
   Verdict verdict() const;
+  // Open only since the floors explain the difference.
+  bool explained_by_floors() const;
 };
 
 // The metrics that rows can be ordered by: those that say what is better and have a standard deviation over test
 // images.
 const std::vector<std::string>& ordered_metrics();
 
-// {"orderings": [{"better", "than", "metric", "n", "difference", "sigma", "published", "verdict"}]} with verdict
-// "holds", "open", "reversed" or "unknown"; numbers that are not known are null.
+// {"orderings": [{"better", "than", "metric", "n", "difference", "sigma", "margin", "floor", "published",
+// "verdict"}]} with verdict "holds", "open", "reversed" or "unknown"; numbers that are not known are null.
 nlohmann::ordered_json orderings_json(const std::vector<CheckedOrdering>& orderings);
 
-// For people difference ± 2σ and how many claims hold; CSV holds what the JSON does, in full precision.
+// For people difference ± margin and how many claims hold; CSV holds what the JSON does, in full precision.
 std::string orderings_table(const std::vector<CheckedOrdering>& orderings, TableFormat format);
 
 }  // namespace ekd

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -24,7 +25,8 @@ struct PublishedValue {
   double published = 0;
   double difference = 0;        // ours − published
   std::optional<double> sigma;  // standard deviation of that difference; none where it is not known
-  // |difference| ≤ 2σ
+  double degrees = std::numeric_limits<double>::infinity();  // of freedom, with which σ is known
+  // |difference| ≤ 2σ; where few seeds tell σ, Student's quantile in the place of 2.
   std::optional<bool> within() const;
 };
 

@@ -16,9 +16,8 @@ struct Bf16 {
   std::uint16_t bits;
 };
 
-EKD_HOST_DEVICE inline float to_float(float value) { return value; }
-EKD_HOST_DEVICE inline float to_float(Bf16 value) {
-  const std::uint32_t bits = static_cast<std::uint32_t>(value.bits) << 16;
+// The float32 of these bits.
+EKD_HOST_DEVICE inline float float_of(std::uint32_t bits) {
 #ifdef __CUDA_ARCH__
   return __uint_as_float(bits);
 #else
@@ -27,6 +26,9 @@ EKD_HOST_DEVICE inline float to_float(Bf16 value) {
   return result;
 #endif
 }
+
+EKD_HOST_DEVICE inline float to_float(float value) { return value; }
+EKD_HOST_DEVICE inline float to_float(Bf16 value) { return float_of(static_cast<std::uint32_t>(value.bits) << 16); }
 
 // `value` as a T, float or Bf16; NaN stays NaN.
 template <class T>

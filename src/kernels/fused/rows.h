@@ -58,17 +58,8 @@ EKD_HOST_DEVICE inline void store_packed(const Packed<V>& packed, Bf16* p) {
   else
     store_lanes<V / 2>(packed.words, reinterpret_cast<std::uint32_t*>(p));
 }
-EKD_HOST_DEVICE inline float number_of(std::uint32_t bits) {
-#ifdef __CUDA_ARCH__
-  return __uint_as_float(bits);
-#else
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-#endif
-}
-EKD_HOST_DEVICE inline float lower_of(std::uint32_t word) { return number_of(word << 16); }
-EKD_HOST_DEVICE inline float upper_of(std::uint32_t word) { return number_of(word & 0xffff0000u); }
+EKD_HOST_DEVICE inline float lower_of(std::uint32_t word) { return float_of(word << 16); }
+EKD_HOST_DEVICE inline float upper_of(std::uint32_t word) { return float_of(word & 0xffff0000u); }
 EKD_HOST_DEVICE inline std::uint32_t packed_pair(float lower, float upper) {
 #ifdef __CUDA_ARCH__
   const __nv_bfloat162 pair = __floats2bfloat162_rn(lower, upper);

@@ -276,11 +276,15 @@ bool FusedPass::takes(const Activation& x, const at::Tensor& weight, const Shape
 
 Activation FusedPass::convolution(const Activation& x, const at::Tensor& weight, const Shape& shape,
                                   const at::Tensor& added) {
+  const bool depthwise =
+      weight.size(1) == 1 && weight.size(2) == 3 && shape.groups > 1 && weight.size(0) == shape.groups;
+  if (depthwise && added.defined())
+    return with_pass(convolution(x, weight, shape).values_.add(added), shared_from_this());
   const auto step = c10::make_intrusive<FusedStep>();
   if (x.pending_) step->before = x.link_;
   step->conv = {arena_->rounded_weight(weight), shape.stride, shape.groups};
   step->shuffle = x.shuffle_;
-  step->depthwise = weight.size(1) == 1 && weight.size(2) == 3 && shape.groups > 1 && weight.size(0) == shape.groups;
+  step->depthwise = depthwise;
   if (training_) {
     step->after = make_link(weight.size(0));
     step->sums = arena_->sums_of(weight);
@@ -288,9 +292,8 @@ Activation FusedPass::convolution(const Activation& x, const at::Tensor& weight,
     step->beside = &arena_->beside;
     step->owner = arena_;
   }
-  const at::Tensor other = step->depthwise || !added.defined() ? at::Tensor() : added;
   Activation y =
-      with_pass(FusedConvFunction::apply(x.values_, anchor_, where_defined(other), step), shared_from_this());
+      with_pass(FusedConvFunction::apply(x.values_, anchor_, where_defined(added), step), shared_from_this());
   y.link_ = step->after;
   return y;
 }
@@ -303,9 +306,10 @@ c10::intrusive_ptr<FusedLink> FusedPass::make_link(std::int64_t channels) const 
 
 Activation FusedPass::norm_relu(const Activation& x, const BnParameters& parameters, const BnRunning& running,
                                 bool sole) {
+  const bool alone = sole && x.values_.use_count() == 1;  // a handle elsewhere could be read too
+  const bool maker_completes = training_ && alone && !x.pending_ && x.link_ && !x.link_->bound;
   Activation y = with_pass(x.pending_ ? materialised(x) : x.values_, shared_from_this());
   y.pending_ = true;
-  const bool maker_completes = training_ && sole && !x.pending_ && x.link_ && !x.link_->bound;
   if (maker_completes) {
     y.link_ = x.link_;
   } else {

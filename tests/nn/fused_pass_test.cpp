@@ -2,6 +2,7 @@
 // operations.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
@@ -14,12 +15,15 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "ekd/core/cuda_device.h"
 #include "ekd/core/device.h"
 #include "ekd/models/registry.h"
+#include "ekd/nn/layers.h"
+#include "models/network.h"
 #include "tests/support/emulated_block.h"
 
 namespace ekd {
@@ -110,6 +114,51 @@ TEST_P(FusedNetwork, EvaluationIsAsExactAsBfloat16Allows) {
   const Step exact = this->exact(false), plain = this->plain(false), fused = this->fused(false);
   EXPECT_LT(relative(fused.logits, exact.logits), 1.3 * relative(plain.logits, exact.logits) + 1e-3);
   EXPECT_FALSE(fused.logits.equal(plain.logits));
+}
+
+// Two readers of a convolution's result, one of them behind a norm; and an addition to a depthwise convolution.
+class Shared final : public Network {
+ public:
+  explicit Shared(std::uint64_t seed)
+      : Network({.name = "shared", .classes = 8}, seed),
+        conv(root() / "conv", {.in = 3, .out = 8}, ConvStart::kFanInUniform),
+        bn(root() / "bn", 8),
+        wide(root() / "wide", {.in = 8, .out = 8, .kernel = 3, .groups = 8}, ConvStart::kFanInUniform) {}
+
+ private:
+  Outputs run(const Activation& images, bool training) const override {
+    Activation z = conv(images);
+    const Activation kept = z;
+    const Activation y = wide.plus(kept, bn.relu(std::move(z), training));
+    return {(y.tensor() * kept.tensor()).mean({2, 3}), {}};
+  }
+
+  Conv2d conv;
+  BatchNorm bn;
+  Conv2d wide;
+};
+
+TEST(FusedPass, AResultThatOthersReadTooHasTheirGradientsAndNothingAddedIsLost) {
+  at::manual_seed(6);
+  const at::Tensor images = at::randn({8, 3, 8, 8});
+  const auto gradients_of = [&](Precision precision) {
+    Shared network(/*seed=*/2);
+    network.to(at::kCPU);
+    network.set_training(true);
+    at::Tensor logits;
+    {
+      const AutocastGuard autocast(at::kCPU, precision);
+      logits = network.forward(images).logits.to(at::kFloat);
+    }
+    (logits * at::arange(8, at::kFloat)).sum().backward();
+    std::map<std::string, at::Tensor> found{{"logits", logits.detach()}};
+    for (const auto& [name, tensor] : network.parameters()) found[name] = tensor.grad().clone();
+    return found;
+  };
+  const auto exact = gradients_of(Precision::kFp32);
+  const FusedEmulation emulation;
+  for (const auto& [name, value] : gradients_of(Precision::kBf16))
+    EXPECT_LT(relative(value, exact.at(name)), 3e-2) << name;
 }
 
 // Every layer is on them, and none does a thing twice.

@@ -29,6 +29,11 @@ bool cuda_has_bf16(int index) {
   return cudaGetDeviceProperties(&properties, index) == cudaSuccess && properties.major >= 8;
 }
 
+std::size_t cuda_shared_bytes(int index) {
+  cudaDeviceProp properties{};
+  return cudaGetDeviceProperties(&properties, index) == cudaSuccess ? properties.sharedMemPerBlockOptin : 0;
+}
+
 std::string cuda_device_name(int index) {
   cudaDeviceProp properties{};
   return cudaGetDeviceProperties(&properties, index) == cudaSuccess ? properties.name : "unknown device";
@@ -47,6 +52,7 @@ void cuda_empty_cache() { c10::cuda::CUDACachingAllocator::emptyCache(); }
 int cuda_device_count() { return 0; }
 std::string cuda_unavailable_reason() { return "this ekd was built without CUDA"; }
 bool cuda_has_bf16(int) { return false; }
+std::size_t cuda_shared_bytes(int) { return 0; }
 std::string cuda_device_name(int) { return {}; }
 DeviceMemory cuda_memory(int) { return {}; }
 void cuda_empty_cache() {}

@@ -124,19 +124,24 @@ struct FusedConvFunction : torch::autograd::Function<FusedConvFunction> {
   }
 };
 
-// Between a tensor that others read too and the readers of its normalisation: completes their gradient.
-struct FusedNormFunction : torch::autograd::Function<FusedNormFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& /*anchor*/,
-                            const c10::intrusive_ptr<FusedLink>& link) {
+// Between a tensor that others read too and its readers: the normalisation's, whose gradient it completes, and one
+// other, whose gradient it adds in the same pass.
+struct FusedForkFunction : torch::autograd::Function<FusedForkFunction> {
+  static variable_list forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& /*anchor*/,
+                               const c10::intrusive_ptr<FusedLink>& link) {
+    context->set_materialize_grads(false);
     context->save_for_backward({x});
     context->saved_data["link"] = capsule(link);
-    return x.detach();
+    return {x.detach(), x.detach()};
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const FusedLink& link = capsule_of<FusedLink>(context, "link");
-    return {fused_norm_gradient({image_gradient(grads[0]), context->get_saved_variables()[0], &link.norm}),
-            at::Tensor(), at::Tensor()};
+    const at::Tensor added = grads[1].defined() ? image_gradient(grads[1]) : at::Tensor();
+    const at::Tensor x = context->get_saved_variables()[0];
+    const at::Tensor grad = grads[0].defined() ? fused_norm_gradient({image_gradient(grads[0]), x, &link.norm}, added)
+                                               : added;
+    return {grad, at::Tensor(), at::Tensor()};
   }
 };
 
@@ -208,12 +213,17 @@ bool autocasts_to_bf16(at::DeviceType type) {
   return at::autocast::is_autocast_enabled(type) && at::autocast::get_autocast_dtype(type) == at::kBFloat16;
 }
 
-// Whether the kernels are the faster way. Measured on an H200 (docs/performance.md): they are for ShuffleNet's
-// convolutions; at dense 3×3 ones cuDNN is ahead. A rule, not a measurement at the start: the same bits at every start.
-bool pays(const NetworkState& state) {
-  return std::ranges::none_of(state.parameters, [](const NamedTensor& parameter) {
-    return parameter.tensor.dim() == 4 && parameter.tensor.size(2) > 1 && parameter.tensor.size(1) > 1;
-  });
+// Whether the kernels are the faster way. Measured (docs/performance.md): they are for 1×1 and depthwise convolutions,
+// and for dense 3×3 ones that have kernels of their own size; at others cuDNN is ahead. A rule, not a measurement at the
+// start: the same bits at every start.
+bool pays(const NetworkState& state, c10::Device device) {
+  int dense = 0, own = 0;
+  for (const auto& [name, parameter] : state.parameters) {
+    if (parameter.dim() != 4 || parameter.size(2) == 1 || parameter.size(1) == 1) continue;
+    ++dense;
+    if (fused_conv_is_fast(parameter.size(1), parameter.size(0), device)) ++own;
+  }
+  return 4 * own >= 3 * dense;
 }
 
 std::optional<at::Tensor> where_defined(const at::Tensor& tensor) {
@@ -239,7 +249,7 @@ FusedPass::~FusedPass() = default;
 std::shared_ptr<FusedPass> FusedPass::begin(const NetworkState& state, const at::Tensor& flat, bool training) {
   const bool takes = flat.defined() && fused_kernels() && has_fused_kernels(flat.device()) &&
                      autocasts_to_bf16(flat.device().type()) && training == at::GradMode::is_enabled() &&
-                     (flat.is_cpu() || pays(state));
+                     (flat.is_cpu() || pays(state, flat.device()));
   if (!takes) return nullptr;
   auto pass = std::make_shared<FusedPass>();
   pass->training_ = training;
@@ -280,6 +290,8 @@ Activation FusedPass::convolution(const Activation& x, const at::Tensor& weight,
       weight.size(1) == 1 && weight.size(2) == 3 && shape.groups > 1 && weight.size(0) == shape.groups;
   if (depthwise && added.defined())
     return with_pass(convolution(x, weight, shape).values_.add(added), shared_from_this());
+  const auto fork = forks_.find(added.unsafeGetTensorImpl());
+  const at::Tensor& addend = fork == forks_.end() ? added : fork->second.other;
   const auto step = c10::make_intrusive<FusedStep>();
   if (x.pending_) step->before = x.link_;
   step->conv = {arena_->rounded_weight(weight), shape.stride, shape.groups};
@@ -293,7 +305,7 @@ Activation FusedPass::convolution(const Activation& x, const at::Tensor& weight,
     step->owner = arena_;
   }
   Activation y =
-      with_pass(FusedConvFunction::apply(x.values_, anchor_, where_defined(added), step), shared_from_this());
+      with_pass(FusedConvFunction::apply(x.values_, anchor_, where_defined(addend), step), shared_from_this());
   y.link_ = step->after;
   return y;
 }
@@ -334,7 +346,11 @@ Activation FusedPass::norm_relu(const Activation& x, const BnParameters& paramet
   momentum_ = running.momentum;
   arena_->norms.push_back(y.link_);
   arena_->with_gradient.insert({norm.weight.storage_offset(), norm.bias.storage_offset()});
-  if (!maker_completes) y.values_ = FusedNormFunction::apply(y.values_, anchor_, y.link_);
+  if (!maker_completes) {
+    const variable_list readers = FusedForkFunction::apply(y.values_, anchor_, y.link_);
+    y.values_ = readers[0];
+    forks_.insert_or_assign(x.values_.unsafeGetTensorImpl(), Fork{x.values_, readers[1]});
+  }
   return y;
 }
 

@@ -153,7 +153,28 @@ TEST_P(FusedConvolution, GivesResultsAndGradients) {
   grad_weight.as_strided({weight.numel()}, {1}).copy_(fused_gradients(sums.view(-1), bad));
   expect_close(grad_weight, weight_ref.grad(), 1e-2, "gradient by the weight");
 
+  // The same from the gradient by the result as it is, and with the input as it is.
+  const at::Tensor grad_y = fused_norm_gradient(grad);
+  const auto expect_weight_gradient = [&](const FusedInput& from, const FusedInput& read, const at::Tensor& expected) {
+    const at::Tensor plain_sums = fixed(1, weight.numel());
+    fused_conv_weight_gradient(from, read, conv, plain_sums, bad);
+    const at::Tensor plain_gradient = at::empty_like(grad_weight, at::MemoryFormat::ChannelsLast);
+    plain_gradient.as_strided({weight.numel()}, {1}).copy_(fused_gradients(plain_sums.view(-1), bad));
+    expect_close(plain_gradient, expected, 1e-2, "gradient by the weight, plain");
+  };
+  expect_weight_gradient({grad_y}, {z, {}, &before}, weight_ref.grad());
+  at::Tensor plain_weight = weight.to(at::kDouble).requires_grad_();
+  at::conv2d(z.to(at::kDouble), plain_weight, {}, c.stride, c.kernel / 2, 1, c.groups).backward(grad_y.to(at::kDouble));
+  expect_weight_gradient({grad_y}, {z}, plain_weight.grad());
+
   if (c.in % 2 != 0) return;
+  const FusedNorm untouched = [&] {
+    FusedNorm norm = before;
+    norm.slopes = fixed(kSlopeRows, c.in);
+    return norm;
+  }();
+  expect_close(fused_conv_input_gradient({grad_y}, conv, z.sizes(), {z, {}, &untouched}),
+               activated.grad() * (activated > 0), 2e-2, "gradient by the input from a plain one, masked");
   const at::Tensor grad_z = fused_conv_input_gradient(grad, conv, z.sizes(), {z, {}, &before});
   const at::Tensor expected = activated.grad() * (activated > 0);
   expect_close(grad_z, expected, 1e-2, "gradient by the input, masked");
@@ -179,7 +200,10 @@ INSTANTIATE_TEST_SUITE_P(
                                      ConvCase{1, 9, 240, 60, 1, 1, 3}, ConvCase{3, 4, 60, 240, 1, 1, 3},
                                      ConvCase{1, 4, 960, 240, 1, 1, 3}, ConvCase{1, 4, 240, 960, 1, 1, 3},
                                      ConvCase{2, 12, 32, 32, 3, 1, 1}, ConvCase{1, 16, 16, 32, 3, 1, 1},
-                                     ConvCase{3, 8, 64, 64, 3, 1, 1}, ConvCase{2, 8, 128, 128, 3, 1, 1},
+                                     ConvCase{3, 8, 64, 64, 3, 1, 1}, ConvCase{5, 8, 128, 128, 3, 1, 1},
+                                     ConvCase{2, 32, 32, 32, 3, 1, 1}, ConvCase{2, 16, 64, 64, 3, 1, 1},
+                                     ConvCase{1, 32, 16, 32, 3, 1, 1}, ConvCase{1, 32, 32, 64, 3, 2, 1},
+                                     ConvCase{5, 16, 64, 128, 3, 2, 1}, ConvCase{1, 5, 128, 128, 3, 1, 1},
                                      ConvCase{2, 16, 32, 64, 3, 2, 1}, ConvCase{2, 16, 32, 64, 1, 2, 1},
                                      ConvCase{1, 7, 20, 36, 3, 2, 2}, ConvCase{2, 10, 3, 16, 3, 1, 1},
                                      ConvCase{9, 3, 3, 24, 1, 1, 1})));

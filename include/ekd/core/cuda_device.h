@@ -12,6 +12,7 @@ std::string cuda_unavailable_reason();
 
 int cuda_device_count();
 bool cuda_has_bf16(int index);
+std::size_t cuda_shared_bytes(int index);  // that a block may have, at most
 std::string cuda_device_name(int index);
 
 struct DeviceMemory {

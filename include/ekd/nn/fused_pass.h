@@ -11,6 +11,7 @@
 #include <ATen/core/ivalue.h>
 
 #include <memory>
+#include <unordered_map>
 
 #include "ekd/kernels/bn_relu.h"
 #include "ekd/kernels/fused/operations.h"
@@ -92,6 +93,11 @@ class FusedPass : public std::enable_shared_from_this<FusedPass> {
   bool training_ = false;
   double momentum_ = 0;
   c10::intrusive_ptr<Arena> arena_;
+  // A tensor that a normalisation and others read, and the handle through which the next of these reads it.
+  struct Fork {
+    at::Tensor values, other;
+  };
+  std::unordered_map<const c10::TensorImpl*, Fork> forks_;
   at::Tensor anchor_;  // ties every operation to the node that hands out the parameters' gradients
 };
 

@@ -5,5 +5,6 @@
 namespace ekd {
 
 int launch_on(const ConvWeightTask& task, CudaStream stream) { return run_fused(task, CudaRun{stream}); }
+int launch_on(const PointwiseWeightTask& task, CudaStream stream) { return run_fused(task, CudaRun{stream}); }
 
 }  // namespace ekd

@@ -15,7 +15,7 @@ struct JoinTask {
   Join kind;
   BnReluGrid grid;
   Operand z;             // normalised; for kNormalisedGradient a gradient
-  const Bf16* residual;  // null, or added before ReLU
+  const Bf16* residual;  // null, or added: before ReLU, or to the result for kNormalisedGradient
   Bf16* y;               // [rows, y_pitch]: the result
   int y_pitch;
   const Bf16* grad;  // backward: by y, [rows, y_pitch]
@@ -157,7 +157,8 @@ struct MomentsKernel {
   }
 };
 
-// y = the gradient by z.z, the normalisation's input, from z.x, the gradient behind the mask.
+// y = the gradient by z.z, the normalisation's input, from z.x, the gradient behind the mask; plus `residual`, the
+// gradient of what else read that input.
 template <int V>
 struct NormalisedGradient {
   static constexpr int kThreads = kBnReluThreads, kBlocksAtOnce = 4;
@@ -171,9 +172,18 @@ struct NormalisedGradient {
     if (!place.rows.works) return;
     const RowReader<V> reader(task.z, place.first, from, place.count, place.rows.channel - place.first);
 #pragma unroll 2
-    for (std::int64_t row = place.rows.begin; row < place.rows.end; row += place.rows.step)
-      store_packed<V>(reader.value(reader.load(row * task.grid.channels)),
-                      task.y + row * task.grid.channels + place.rows.channel);
+    for (std::int64_t row = place.rows.begin; row < place.rows.end; row += place.rows.step) {
+      const std::int64_t at = row * task.grid.channels;
+      const auto loaded = reader.load(at);
+      Packed<V> residual{};
+      if (task.residual) residual = load_packed<V>(task.residual + at + place.rows.channel);
+      Packed<V> out = reader.value(loaded);
+      for (int w = 0; w < Packed<V>::kWords; ++w) {
+        const std::uint32_t one = out.words.at[w], other = residual.words.at[w];
+        out.words.at[w] = packed_pair(lower_of(one) + lower_of(other), upper_of(one) + upper_of(other));
+      }
+      store_packed<V>(out, task.y + at + place.rows.channel);
+    }
   }
 };
 

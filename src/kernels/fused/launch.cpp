@@ -37,6 +37,12 @@ bool has_fused_kernels(c10::Device device) {
 #endif
 }
 
+bool has_shared_bytes(c10::Device device, std::size_t bytes) {
+  if (!device.is_cuda()) return true;
+  static const std::size_t most = cuda_shared_bytes(device.has_index() ? device.index() : 0);
+  return bytes <= most;
+}
+
 void launch_fused(const FusedTask& task, c10::Device device) {
   if (device.is_cpu()) return fused_emulator()(task);
 #ifdef EKD_WITH_CUDA

@@ -7,6 +7,9 @@ namespace ekd {
 
 struct ConvTask;
 struct ConvWeightTask;
+struct PointwiseWeightTask;
+struct DenseTask;
+struct DenseWeightTask;
 struct DepthwiseTask;
 struct JoinTask;
 struct PoolTask;
@@ -19,6 +22,9 @@ struct TermsTask;
 
 int launch_on(const ConvTask& task, CudaStream stream);
 int launch_on(const ConvWeightTask& task, CudaStream stream);
+int launch_on(const PointwiseWeightTask& task, CudaStream stream);
+int launch_on(const DenseTask& task, CudaStream stream);
+int launch_on(const DenseWeightTask& task, CudaStream stream);
 int launch_on(const DepthwiseTask& task, CudaStream stream);
 int launch_on(const JoinTask& task, CudaStream stream);
 int launch_on(const PoolTask& task, CudaStream stream);

@@ -165,6 +165,28 @@ DepthwiseTask depthwise_task(const FusedInput& input, std::int64_t shuffle, cons
   return task;
 }
 
+// Whether a convolution has kernels of its own size (dense.h), that of results so wide.
+bool is_dense(const FusedConv& conv, const at::Tensor& result) {
+  return conv.weight.size(2) == 3 && conv.groups == 1 && result.size(2) == result.size(3) &&
+         dense_takes(integer(conv.weight.size(1)), integer(conv.weight.size(0)), integer(result.size(3)),
+                     integer(conv.stride)) &&
+         result.numel() * conv.stride * conv.stride <= std::numeric_limits<int>::max() &&
+         has_shared_bytes(result.device(), kDenseSharedBytes);
+}
+
+DenseTask dense_task(const FusedInput& input, const FusedConv& conv, const at::Tensor& y) {
+  DenseTask task{};
+  task.images = integer(y.size(0));
+  task.in = integer(input.x.size(1));
+  task.out = integer(y.size(1));
+  task.width = integer(y.size(3));
+  task.stride = integer(conv.stride);
+  task.input = operand_of(input);
+  task.weight = data_of<Bf16>(conv.weight);
+  task.y = data_of<Bf16>(y);
+  return task;
+}
+
 at::Tensor empty_images(at::IntArrayRef sizes, const at::Tensor& like) {
   return at::empty(sizes, like.options().dtype(at::kBFloat16), at::MemoryFormat::ChannelsLast);
 }
@@ -192,12 +214,24 @@ bool fused_conv_takes(std::int64_t in, std::int64_t out, std::int64_t kernel, st
          in / groups <= most && out / groups <= most;
 }
 
+bool fused_conv_is_fast(std::int64_t in, std::int64_t out, c10::Device device) {
+  return in == out && (in == 32 || in == 64 || in == 128) && has_shared_bytes(device, kDenseSharedBytes);
+}
+
 at::Tensor fused_conv(const FusedInput& input, const FusedConv& conv, const at::Tensor& added,
                       const at::Tensor& moments) {
   check_weight(conv);
   const bool flat = is_flat(conv);
   const std::int64_t height = strided(input.x.size(2), conv.stride), width = strided(input.x.size(3), conv.stride);
   const at::Tensor y = empty_images({input.x.size(0), conv.weight.size(0), height, width}, input.x);
+  if (added.defined()) check_image(added);
+  if (is_dense(conv, y)) {
+    DenseTask task = dense_task(input, conv, y);
+    task.added = data_of<Bf16>(added);
+    task.moments = data_of<Fixed>(moments);
+    launch_fused(task, y.device());
+    return y;
+  }
   ConvTask task{};
   task.tiles = tiles_over(y.size(0), height, width, tile_pixels(conv, y.size(0) * height * width), flat);
   task.window = window_over(input.x, conv, conv.stride, /*spread=*/false, task.tiles, flat);
@@ -207,7 +241,6 @@ at::Tensor fused_conv(const FusedInput& input, const FusedConv& conv, const at::
   task.input = operand_of(input);
   task.weight = data_of<Bf16>(conv.weight);
   task.y = data_of<Bf16>(y);
-  if (added.defined()) check_image(added);
   task.added = data_of<Bf16>(added);
   task.moments = data_of<Fixed>(moments);
   choose_conv_tiles(task);
@@ -220,6 +253,14 @@ at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& co
   check_weight(conv);
   const bool flat = is_flat(conv);
   const at::Tensor y = empty_images(sizes, grad.x);
+  if (read.norm != nullptr && is_dense(conv, grad.x)) {
+    DenseTask task = dense_task(grad, conv, y);
+    task.z = data_of<Bf16>(read.x);
+    task.norm = norm_of(*read.norm);
+    task.slopes = data_of<Fixed>(read.norm->slopes);
+    launch_fused(task, y.device());
+    return y;
+  }
   ConvTask task{};
   task.tiles = tiles_over(sizes[0], sizes[2], sizes[3], tile_pixels(conv, sizes[0] * sizes[2] * sizes[3]), flat);
   task.window = window_over(grad.x, conv, /*stride=*/1, /*spread=*/conv.stride == 2, task.tiles, flat);
@@ -240,10 +281,53 @@ at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& co
   return y;
 }
 
+namespace {
+
+PointwiseWeightTask pointwise_weight_task(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
+                                          const at::Tensor& sums, const at::Tensor& bad) {
+  constexpr int kBlocks = 264, kManyChannels = 240;
+  PointwiseWeightTask task{};
+  task.pixels = integer(grad.x.numel() / grad.x.size(1));
+  task.groups = integer(conv.groups);
+  task.in = integer(conv.weight.size(1));
+  task.out = integer(conv.weight.size(0) / conv.groups);
+  task.grad = operand_of(grad);
+  task.input = operand_of(read);
+  task.sums = data_of<Fixed>(sums);
+  task.bad = data_of<Fixed>(bad);
+  task.cuts = pointwise_weight_cuts(task.in, task.out);
+  task.tile = task.outs() + task.block_ins() < kManyChannels ? 128 : 64;
+  task.parts = std::clamp(kBlocks / (task.groups * task.cuts), 1, (task.pixels + task.tile - 1) / task.tile);
+  task.out_vectors = Divisor(task.outs() / vector_of(task.outs()));
+  task.in_vectors = Divisor(task.block_ins() / vector_of(task.block_ins()));
+  task.ins = Divisor(task.block_ins());
+  return task;
+}
+
+}  // namespace
+
 void fused_conv_weight_gradient(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
                                 const at::Tensor& sums, const at::Tensor& bad) {
   constexpr int kProcessors = 132;  // of a large GPU, each of which holds one block of a 3×3 convolution, or two
+  if (conv.stride == 1 && (read.norm != nullptr || grad.norm == nullptr) && is_dense(conv, grad.x)) {
+    DenseWeightTask task{};
+    task.images = integer(read.x.size(0));
+    task.in = integer(read.x.size(1));
+    task.out = integer(grad.x.size(1));
+    task.width = integer(read.x.size(3));
+    task.grad = operand_of(grad);
+    task.input = operand_of(read);
+    task.sums = data_of<Fixed>(sums);
+    task.bad = data_of<Fixed>(bad);
+    const std::int64_t pixels = grad.x.size(0) * grad.x.size(2) * grad.x.size(3);
+    const int blocks_of_part = std::max(task.in / kDenseOuts, 1) * (task.out / kDenseOuts);
+    task.parts = std::clamp(integer(pixels / kDensePixels), 1, kProcessors / blocks_of_part);
+    launch_fused(task, grad.x.device());
+    return;
+  }
   const bool flat = is_flat(conv);
+  if (flat && pointwise_weight_cuts(integer(conv.weight.size(1)), integer(conv.weight.size(0) / conv.groups)) != 0)
+    return launch_fused(pointwise_weight_task(grad, read, conv, sums, bad), grad.x.device());
   ConvWeightTask task{};
   task.tiles = tiles_over(grad.x.size(0), grad.x.size(2), grad.x.size(3), kLargeTile, flat);
   task.window = window_over(read.x, conv, conv.stride, /*spread=*/false, task.tiles, flat);
@@ -338,9 +422,11 @@ void fused_moments(const at::Tensor& x, const at::Tensor& moments) {
   launch_fused(task, x.device());
 }
 
-at::Tensor fused_norm_gradient(const FusedInput& grad) {
+at::Tensor fused_norm_gradient(const FusedInput& grad, const at::Tensor& added) {
   const at::Tensor grad_z = at::empty_like(grad.z);
   JoinTask task = join_task(Join::kNormalisedGradient, grad, grad.z.size(1));
+  if (added.defined()) check_image(added);
+  task.residual = data_of<Bf16>(added);
   task.y = data_of<Bf16>(grad_z);
   launch_fused(task, grad_z.device());
   return grad_z;

@@ -16,8 +16,9 @@ using Fixed = long long;
 // Sums of values and squares: a step of 2⁻²² is 10⁻⁹ of a mean over 64 numbers, far below what batch norm's eps hides;
 // the range ends at a root mean square of about 4,000 for 131,072 numbers.
 constexpr float kMomentsOne = 4194304.0f;
-// Sums of gradients: a step of 2⁻⁴⁰, 8·10⁶ at most.
-constexpr float kGradientOne = 1099511627776.0f;
+// Sums of gradients: a step of 2⁻³⁴, 5·10⁸ at most, and 131,072 of one block: a training that is about to diverge may
+// still come round.
+constexpr float kGradientOne = 17179869184.0f;
 // What one block may add: 2⁵¹ steps. More, or no number, is counted as bad and makes the result NaN, so that a broken
 // training is noticed.
 constexpr float kMostFixed = 2251799813685248.0f;

@@ -41,6 +41,9 @@ struct FusedConv {
 // Whether conv and its gradients take this many channels.
 bool fused_conv_takes(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t groups);
 
+// Whether dense 3×3 convolutions have kernels made for these channels, at the image sizes of networks for CIFAR.
+bool fused_conv_is_fast(std::int64_t in, std::int64_t out, c10::Device device);
+
 // The convolution + added, where that is defined; takes the result's moments where they are defined.
 at::Tensor fused_conv(const FusedInput& input, const FusedConv& conv, const at::Tensor& added,
                       const at::Tensor& moments);
@@ -71,8 +74,8 @@ void fused_pool(const at::Tensor& x, const at::Tensor& y);
 at::Tensor fused_pool_gradient(const at::Tensor& grad, at::IntArrayRef sizes);
 
 void fused_moments(const at::Tensor& x, const at::Tensor& moments);
-// The gradient by grad.z.
-at::Tensor fused_norm_gradient(const FusedInput& grad);
+// The gradient by grad.z, plus `added` where that is defined.
+at::Tensor fused_norm_gradient(const FusedInput& grad, const at::Tensor& added = {});
 
 // bfloat16 of a float32 buffer.
 at::Tensor fused_rounded(const at::Tensor& values);

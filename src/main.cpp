@@ -8,8 +8,8 @@
 
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
+#include "ekd/core/device.h"
 #include "ekd/core/error.h"
-#include "ekd/core/host_memory.h"
 #include "ekd/core/log.h"
 #include "ekd/core/text.h"
 #include "ekd/version.h"

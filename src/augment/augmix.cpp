@@ -6,7 +6,7 @@
 #include <array>
 #include <cmath>
 
-#include "augment/plain_views.h"
+#include "augment/parts.h"
 #include "augment/samplers.h"
 #include "ekd/kernels/augmix_op.h"
 

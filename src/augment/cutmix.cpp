@@ -3,9 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
-#include "augment/batch_partners.h"
-#include "augment/box.h"
-#include "augment/plain_views.h"
+#include "augment/parts.h"
 #include "augment/samplers.h"
 
 namespace ekd {

@@ -2,8 +2,7 @@
 
 #include <ATen/ops/empty.h>
 
-#include "augment/box.h"
-#include "augment/plain_views.h"
+#include "augment/parts.h"
 #include "augment/samplers.h"
 
 namespace ekd {

@@ -3,8 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
-#include "augment/batch_partners.h"
-#include "augment/plain_views.h"
+#include "augment/parts.h"
 #include "augment/samplers.h"
 
 namespace ekd {

@@ -1,4 +1,4 @@
-#include "ekd/augment/registry.h"
+#include "ekd/augment/augmentation.h"
 
 #include <algorithm>
 
@@ -6,7 +6,7 @@
 #include "augment/cutmix.h"
 #include "augment/cutout.h"
 #include "augment/mixup.h"
-#include "augment/plain_views.h"
+#include "augment/parts.h"
 #include "ekd/augment/base_view.h"
 
 namespace ekd {
@@ -16,7 +16,7 @@ void require(bool fits, const std::string& message) {
   if (!fits) throw UsageError(message);
 }
 
-// What ranges of single settings cannot say: whether they fit these images.
+// Throws UsageError for settings that do not fit the images; the range of a setting alone cannot say it.
 void check_fit(const AugmentationContext& context) {
   const auto& images = context.train.images;
   TORCH_CHECK(images.defined() && images.dim() == 4, "the training images are [N, C, H, W]");

@@ -4,9 +4,9 @@
 #include "commands/settings.h"
 #include "ekd/augment/preview.h"
 #include "ekd/commands/command.h"
-#include "ekd/core/config_io.h"
 #include "ekd/evaluate/evaluation.h"
-#include "ekd/settings/catalogue.h"
+#include "ekd/settings/config.h"
+#include "ekd/settings/config_io.h"
 #include "ekd/study/plan_runner.h"
 #include "ekd/study/report.h"
 #include "ekd/train/training_run.h"
@@ -52,9 +52,9 @@ std::string config_document() {
          "as `--set section.key=value`. Defaults are those of `train-teacher`; in parentheses those of `train-student` "
          "and `distill` where they differ.\n"
          "The section `distill` belongs to that command.\n" +
-         tables(fields_of(student, Command::kDistill), fields_of(teacher, Command::kTrainTeacher), "##") +
+         tables(config_fields(student, Command::kDistill), config_fields(teacher, Command::kTrainTeacher), "##") +
          "\n## `ekd evaluate`\n\nData settings that are not given are those of the runs under evaluation.\n" +
-         tables(evaluation_fields(evaluation, catalogue()), {}, "###") + "\n## `ekd report`\n" +
+         tables(evaluation_fields(evaluation), {}, "###") + "\n## `ekd report`\n" +
          tables(report_fields(report), {}, "###") +
          "\n## `ekd run`\n\nEvery setting of the trainings goes to the runs of the plan that know it. And\n" +
          tables(plan_fields(plan), {}, "###") + "\n## `ekd preview`\n\nThe settings of `train-teacher`, and\n" +

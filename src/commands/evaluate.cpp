@@ -8,7 +8,6 @@
 #include "ekd/commands/environment.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/evaluate/evaluation.h"
-#include "ekd/settings/catalogue.h"
 #include "ekd/train/training_run.h"
 
 namespace ekd {
@@ -30,7 +29,7 @@ void print_table(const EvaluationResult& result, const EvaluationRequest& reques
 
 int run(EvaluateOptions& options) {
   EvaluationRequest& request = options.request;
-  const auto fields = evaluation_fields(request, catalogue());
+  const auto fields = evaluation_fields(request);
   request.given = options.settings->apply(fields);
   if (options.settings->printed(fields)) return 0;
   for (const auto& text : options.models) request.members.push_back(parse_member(text, false));
@@ -58,7 +57,7 @@ CommandRow add_evaluate_command(CLI::App& root, GlobalOptions& global) {
       ->allow_extra_args(false)
       ->type_name("FILE")
       ->group("Members");
-  options->settings = std::make_unique<Settings>(*app, evaluation_fields(options->request, catalogue()));
+  options->settings = std::make_unique<Settings>(*app, evaluation_fields(options->request));
   app->add_flag("--json", options->json, "print one object on stdout")->group("Output");
   add_output_options(*app, global);
   return {app, [app, options] {

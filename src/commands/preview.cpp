@@ -4,14 +4,15 @@
 #include <memory>
 
 #include "commands/settings.h"
+#include "ekd/augment/augmentation.h"
 #include "ekd/augment/preview.h"
-#include "ekd/augment/registry.h"
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
 #include "ekd/core/device.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/data/load.h"
+#include "ekd/settings/config.h"
 #include "ekd/train/augmentation_rate.h"
 #include "ekd/train/batch_stream.h"
 
@@ -27,7 +28,7 @@ struct PreviewOptions {
 
 // The settings of a training and those of the picture.
 std::vector<Field> preview_fields(PreviewOptions& options) {
-  std::vector<Field> fields = fields_of(options.config, Command::kTrainTeacher);
+  std::vector<Field> fields = config_fields(options.config, Command::kTrainTeacher);
   for (auto& field : picture_fields(options.picture)) fields.push_back(std::move(field));
   return fields;
 }

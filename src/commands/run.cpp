@@ -13,10 +13,11 @@
 #include "commands/settings.h"
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
-#include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/runs/table_format.h"
+#include "ekd/settings/config.h"
+#include "ekd/settings/config_io.h"
 #include "ekd/study/plan_runner.h"
 
 namespace ekd {
@@ -33,7 +34,7 @@ struct RunOptions {
 // The plan's, and every setting of a run: what is given goes to the runs that know the key. A few of these have flags.
 std::vector<Field> all_fields(RunOptions& options) {
   std::vector<Field> fields = plan_fields(options.how);
-  for (auto& field : fields_of(options.config, Command::kDistill)) {
+  for (auto& field : config_fields(options.config, Command::kDistill)) {
     static const std::set<std::string> kFlags{"--dataset", "--data", "--device", "--precision", "--threads"};
     if (!kFlags.contains(field.flag)) field.flag.clear();
     fields.push_back(std::move(field));

@@ -5,10 +5,10 @@
 #include <nlohmann/json.hpp>
 
 #include "ekd/commands/environment.h"
-#include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
-#include "ekd/settings/catalogue.h"
+#include "ekd/settings/config.h"
+#include "ekd/settings/config_io.h"
 #include "ekd/train/training_run.h"
 
 namespace ekd {
@@ -46,8 +46,6 @@ std::string help_of(const Field& field) {
 }
 
 }  // namespace
-
-std::vector<Field> fields_of(Config& config, Command command) { return config_fields(config, command, catalogue()); }
 
 Settings::Settings(CLI::App& app, const std::vector<Field>& fields) : app_(app) {
   for (const auto& field : fields) {

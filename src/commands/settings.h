@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "ekd/core/config_fields.h"
+#include "ekd/core/field.h"
 
 namespace ekd {
 
@@ -38,8 +38,5 @@ class Settings {
   CLI::Option* set_option_ = nullptr;
   bool print_ = false;
 };
-
-// Copies of `config`'s fields keep pointing into `config`.
-std::vector<Field> fields_of(Config& config, Command command);
 
 }  // namespace ekd

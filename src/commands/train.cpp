@@ -12,6 +12,7 @@
 #include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/runs/run_dir.h"
+#include "ekd/settings/config.h"
 #include "ekd/settings/stored_settings.h"
 #include "ekd/train/training_run.h"
 
@@ -46,12 +47,12 @@ std::string default_run_dir(Command command, const Config& config) {
 
 Config read_settings(const TrainingOptions& options, Command command, std::string& run_dir) {
   Config config = default_config(command);
-  options.settings->apply(fields_of(config, command));
+  options.settings->apply(config_fields(config, command));
   if (run_dir.empty()) run_dir = default_run_dir(command, config);
   if (!options.resume || run_state(run_dir) == RunState::kAbsent) return config;
   // The run's own settings take the place of the defaults.
   config = stored_settings(run_dir, command);
-  options.settings->apply(fields_of(config, command));
+  options.settings->apply(config_fields(config, command));
   check_settings_agree(config, run_dir, command);
   return config;
 }
@@ -76,7 +77,7 @@ int run(const TrainingOptions& options, Command command, const GlobalOptions& gl
   std::string run_dir = options.run_dir;
   request.config = read_settings(options, command, run_dir);
   request.run_dir = run_dir;
-  if (options.settings->printed(fields_of(request.config, command))) return 0;
+  if (options.settings->printed(config_fields(request.config, command))) return 0;
   if (options.dry_run) {
     std::printf("%s\n", json_text(plan_training(request), 2).c_str());
     return 0;
@@ -99,7 +100,7 @@ CommandRow add_training_command(CLI::App& root, Command command, GlobalOptions& 
   CLI::App* app = root.add_subcommand(command_name(command), description(command));
   auto options = std::make_shared<TrainingOptions>();
   Config defaults = default_config(command);
-  options->settings = std::make_unique<Settings>(*app, fields_of(defaults, command));
+  options->settings = std::make_unique<Settings>(*app, config_fields(defaults, command));
   app->add_flag("--dry-run", options->dry_run, "check everything, print what would be trained, and stop")
       ->group("Config");
   app->add_option("--run-dir", options->run_dir, "the run's folder (default: a name under runs/ made of the settings)")

@@ -4,14 +4,17 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/CPUAllocator.h>
+#include <malloc.h>
 #include <sched.h>
 #include <spdlog/spdlog.h>
 
 #include <charconv>
 #include <cstdlib>
+#include <memory>
+#include <new>
 #include <optional>
 
-#include "ekd/core/cuda_device.h"
 #include "ekd/core/error.h"
 
 namespace ekd {
@@ -31,6 +34,39 @@ std::optional<int> cuda_index(const std::string& text) {
   if (parsed.ec != std::errc{} || parsed.ptr != end || index < 0 || index > 127) return std::nullopt;
   return index;
 }
+
+constexpr std::size_t kAlignment = 64;  // LibTorch's: a cache line, an AVX-512 vector
+
+// What malloc returned, kept in front of the aligned bytes.
+void*& block_of(void* aligned) { return static_cast<void**>(aligned)[-1]; }
+
+void release(void* aligned) {
+  if (aligned != nullptr) std::free(block_of(aligned));
+}
+
+void* aligned_block(std::size_t bytes) {
+  std::size_t space = bytes + kAlignment;
+  void* const block = std::malloc(sizeof(void*) + space);
+  if (block == nullptr) throw std::bad_alloc();
+  void* aligned = static_cast<void**>(block) + 1;
+  std::align(kAlignment, bytes, aligned, space);
+  block_of(aligned) = block;
+  return aligned;
+}
+
+class HostAllocator : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(std::size_t bytes) override {
+    void* const aligned = bytes == 0 ? nullptr : aligned_block(bytes);
+    return {aligned, aligned, &release, c10::Device(c10::kCPU)};
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+
+  void copy_data(void* target, const void* source, std::size_t bytes) const override {
+    default_copy_data(target, source, bytes);
+  }
+};
 
 }  // namespace
 
@@ -106,6 +142,13 @@ AutocastGuard::~AutocastGuard() {
   at::autocast::set_autocast_enabled(type_, was_enabled_);
   at::autocast::set_autocast_dtype(type_, old_dtype_);
   at::autocast::set_autocast_cache_enabled(cache_was_enabled_);
+}
+
+void set_up_host_memory() {
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, -1);  // never
+  static HostAllocator allocator;
+  c10::SetCPUAllocator(&allocator);
 }
 
 }  // namespace ekd

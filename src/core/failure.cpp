@@ -6,7 +6,7 @@
 
 #include <new>
 
-#include "ekd/core/cuda_device.h"
+#include "ekd/core/device.h"
 
 namespace ekd {
 namespace {

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "ekd/core/config.h"
+#include "ekd/data/settings.h"
 
 namespace ekd {
 

@@ -13,11 +13,13 @@
 #include "ekd/core/error.h"
 #include "ekd/core/failure.h"
 #include "ekd/data/load.h"
+#include "ekd/data/settings.h"
 #include "ekd/evaluate/model_file.h"
 #include "ekd/evaluate/predict.h"
 #include "ekd/evaluate/predictions_file.h"
 #include "ekd/metrics/evaluate.h"
 #include "ekd/metrics/temperature.h"
+#include "ekd/models/registry.h"
 #include "evaluate/evaluation_data.h"
 
 namespace ekd {
@@ -186,11 +188,11 @@ EvaluationResult evaluate(const EvaluationRequest& request, const Networks& netw
 
 }  // namespace
 
-std::vector<Field> evaluation_fields(EvaluationRequest& request, const Catalogue& catalogue) {
-  std::vector<Field> fields = data_fields(request.data, catalogue);
+std::vector<Field> evaluation_fields(EvaluationRequest& request) {
+  std::vector<Field> fields = data_fields(request.data);
   fields.insert(
       fields.end(),
-      {{"model.name", &request.model, one_of_or_empty(catalogue.names.at("model.name")), "--model",
+      {{"model.name", &request.model, one_of_or_empty(model_registry().names()), "--model",
         "the network, for weights that do not say it"},
        {"evaluate.split", &request.split, one_of({"train", "val", "test"}), "--split", "the images to evaluate on"},
        {"evaluate.bins", &request.bins, between(1, 100'000), "--bins", "numbers of bins to report"},

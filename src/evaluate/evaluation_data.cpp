@@ -1,11 +1,11 @@
 #include "evaluate/evaluation_data.h"
 
 #include "ekd/core/atomic_file.h"
-#include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
+#include "ekd/data/settings.h"
 #include "ekd/runs/run_dir.h"
-#include "ekd/settings/catalogue.h"
+#include "ekd/settings/config_io.h"
 
 namespace ekd {
 namespace {
@@ -20,7 +20,7 @@ DataConfig data_of_run(const std::string& run) {
     throw WeightsError(error.what());
   }
   DataConfig stored;
-  if (config.contains("data")) apply_json(data_fields(stored, catalogue()), {{"data", config["data"]}}, path);
+  if (config.contains("data")) apply_json(data_fields(stored), {{"data", config["data"]}}, path);
   return stored;
 }
 
@@ -30,11 +30,10 @@ DataConfig evaluation_data(const DataConfig& given, const std::set<std::string>&
                            const std::vector<std::string>& runs) {
   if (runs.empty()) return given;
   DataConfig first = data_of_run(runs.front()), result = first, ours = given;
-  const auto before = data_fields(first, catalogue()), fields = data_fields(result, catalogue()),
-             typed = data_fields(ours, catalogue());
+  const auto before = data_fields(first), fields = data_fields(result), typed = data_fields(ours);
   for (std::size_t i = 1; i < runs.size(); ++i) {
     DataConfig other = data_of_run(runs[i]);
-    const auto others = data_fields(other, catalogue());
+    const auto others = data_fields(other);
     for (std::size_t f = 0; f < fields.size(); ++f)
       if (!keys.contains(fields[f].key) && field_json(others[f]) != field_json(before[f]))
         throw UsageError(runs[0] + " and " + runs[i] +

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "ekd/core/config.h"
+#include "ekd/data/settings.h"
 
 namespace ekd {
 

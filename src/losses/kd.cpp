@@ -1,5 +1,4 @@
-#include "losses/kd.h"
-
+// The divergence of softened probabilities. Hinton et al., "Distilling the knowledge in a neural network", 2015.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/softmax.h>
@@ -7,6 +6,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ekd/losses/combination.h"
+#include "ekd/losses/distillation.h"
 #include "losses/exponentials.h"
 
 namespace ekd {
@@ -78,6 +78,9 @@ class KnowledgeDistillation final : public DistillationLoss {
 
 }  // namespace
 
+// One term "kd": T² · the KL divergence of the combined teachers from the student, both softened by the temperature T,
+// summed over classes, mean over the batch; computed in float32, exactly at every temperature, and never negative (but
+// for sum-softmax, whose target is no distribution).
 DistillationLossRow kd_row() {
   return {.name = "kd",
           .help = "the KL divergence of softened probabilities (Hinton et al., 2015)",

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ekd/metrics/top1.h"
 #include "metrics/calibration.h"
-#include "metrics/risk_coverage.h"
 
 namespace ekd {
 namespace {

@@ -2,7 +2,7 @@
 
 namespace ekd {
 
-// Each stands in the file of its name.
+// Each is defined in the source of its name.
 std::unique_ptr<Classifier> make_wrn_40_2(const ModelSpec& spec, std::uint64_t seed);
 std::unique_ptr<Classifier> make_shufflenet_v1(const ModelSpec& spec, std::uint64_t seed);
 

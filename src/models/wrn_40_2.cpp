@@ -25,7 +25,7 @@ struct WideBlock {
     }
   }
 
-  // x is moved on to the addition: with gradients off the sum may take its place, unless somebody else holds it.
+  // The addition gets x by move: with gradients off it may write the sum over x, unless somebody else holds x.
   Activation operator()(Activation x, bool training) const {
     if (!convShortcut) {
       const Activation inner = conv1.between(bn1, bn2, x, training);

@@ -11,10 +11,7 @@
 
 #include "ekd/core/device.h"
 #include "ekd/kernels/channel_shuffle.h"
-#include "nn/bn_relu_function.h"
-#include "nn/conv_function.h"
-#include "nn/folded_conv.h"
-#include "nn/shuffle_function.h"
+#include "nn/functions.h"
 
 namespace ekd {
 namespace {

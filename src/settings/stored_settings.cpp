@@ -1,24 +1,24 @@
 #include "ekd/settings/stored_settings.h"
-#include "ekd/settings/catalogue.h"
 
 #include <spdlog/spdlog.h>
 
-#include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/text.h"
 #include "ekd/runs/run_dir.h"
+#include "ekd/settings/config.h"
+#include "ekd/settings/config_io.h"
 
 namespace ekd {
 
 Config stored_settings(const std::filesystem::path& run, Command command) {
   Config stored = default_config(command);
-  apply_file(config_fields(stored, command, catalogue()), RunFiles(run).config().string());
+  apply_file(config_fields(stored, command), RunFiles(run).config().string());
   return stored;
 }
 
 void check_settings_agree(const Config& config, const std::filesystem::path& run, Command command) {
   Config ours = config, stored = stored_settings(run, command);
-  const auto now = config_fields(ours, command, catalogue()), before = config_fields(stored, command, catalogue());
+  const auto now = config_fields(ours, command), before = config_fields(stored, command);
   const auto changed = differences(now, before, OnResume::kMustMatch);
   if (!changed.empty())
     throw UsageError("--resume: " + run.string() + " was begun with other settings: " + join(changed));

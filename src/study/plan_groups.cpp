@@ -1,11 +1,10 @@
 #include "study/plan_groups.h"
-#include "ekd/settings/catalogue.h"
 
 #include <algorithm>
 #include <string>
 
-#include "ekd/core/config_fields.h"
-#include "ekd/core/config_io.h"
+#include "ekd/settings/config.h"
+#include "ekd/settings/config_io.h"
 #include "ekd/train/training_run.h"
 
 namespace ekd {
@@ -21,7 +20,7 @@ bool decides_batches(const std::string& key) {
 std::string batch_settings(const PlanRow& row) {
   Config config = row.config;
   std::string text;
-  for (const auto& field : config_fields(config, row.run->command, catalogue()))
+  for (const auto& field : config_fields(config, row.run->command))
     if (decides_batches(field.key)) text += field.key + "=" + field_json(field).dump() + "\n";
   return text;
 }

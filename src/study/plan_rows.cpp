@@ -1,13 +1,13 @@
 #include "study/plan_rows.h"
-#include "ekd/settings/catalogue.h"
 
 #include <algorithm>
 #include <map>
 #include <set>
 
-#include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/text.h"
+#include "ekd/settings/config.h"
+#include "ekd/settings/config_io.h"
 #include "ekd/train/training_run.h"
 
 namespace ekd {
@@ -17,14 +17,14 @@ namespace {
 void apply_override(const std::vector<Field>& fields, const std::string& key, const nlohmann::json& value) {
   Config scratch;
   const auto layer = layer_of(key, value);
-  apply_json(config_fields(scratch, Command::kDistill, catalogue()), layer, "--set");
+  apply_json(config_fields(scratch, Command::kDistill), layer, "--set");
   const bool known = std::ranges::any_of(fields, [&](const Field& field) { return field.key == key; });
   if (known) apply_json(fields, layer, "--set");
 }
 
 Config run_config(const PlanRequest& request, const PlanRun& run, std::int64_t seed) {
   Config config = default_config(run.command);
-  const auto fields = config_fields(config, run.command, catalogue());
+  const auto fields = config_fields(config, run.command);
   for (const auto& layer : run.layers)
     apply_json(fields, layer, request.plan.path.string() + ": run '" + run.name + "'");
   for (const auto& [key, value] : request.overrides) apply_override(fields, key, value);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "ekd/core/config.h"
+#include "ekd/settings/config.h"
 #include "ekd/study/plan_runner.h"
 
 namespace ekd {

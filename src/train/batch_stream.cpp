@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ekd/augment/registry.h"
+#include "ekd/augment/augmentation.h"
 #include "ekd/data/epoch_order.h"
 
 namespace ekd {

@@ -2,8 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include "ekd/losses/jensen_shannon.h"
-#include "ekd/losses/soft_cross_entropy.h"
+#include "ekd/losses/classification.h"
 
 namespace ekd {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "ekd/core/config.h"
 #include "ekd/core/types.h"
 #include "ekd/runs/run_dir.h"
+#include "ekd/settings/config.h"
 #include "ekd/train/learner.h"
 
 namespace ekd {

@@ -1,13 +1,13 @@
 #include "train/run_under_way.h"
-#include "ekd/settings/catalogue.h"
 
 #include <spdlog/spdlog.h>
 
 #include "ekd/core/atomic_file.h"
-#include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"
+#include "ekd/settings/config.h"
+#include "ekd/settings/config_io.h"
 #include "ekd/settings/stored_settings.h"
 #include "train/result.h"
 
@@ -16,7 +16,7 @@ namespace {
 
 void write_config(const TrainingRequest& request, const std::filesystem::path& path) {
   Config config = request.config;
-  write_file_atomically(path, json_text(config_json(config_fields(config, request.command, catalogue())), 2) + "\n");
+  write_file_atomically(path, json_text(config_json(config_fields(config, request.command)), 2) + "\n");
 }
 
 nlohmann::ordered_json read_result(const std::filesystem::path& path) {

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "ekd/core/config.h"
+#include "ekd/settings/training.h"
 
 namespace ekd {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <deque>
 
-#include "ekd/augment/registry.h"
+#include "ekd/augment/augmentation.h"
 #include "ekd/core/signals.h"
 #include "ekd/losses/combination.h"
 #include "ekd/losses/distillation.h"

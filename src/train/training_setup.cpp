@@ -1,17 +1,17 @@
 #include "train/training_setup.h"
-#include "ekd/settings/catalogue.h"
 
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 
-#include "ekd/core/config_io.h"
 #include "ekd/core/error.h"
 #include "ekd/core/tensor_file.h"
 #include "ekd/data/load.h"
 #include "ekd/evaluate/model_file.h"
 #include "ekd/models/registry.h"
 #include "ekd/runs/run_dir.h"
+#include "ekd/settings/config.h"
+#include "ekd/settings/config_io.h"
 
 namespace ekd {
 namespace {
@@ -25,7 +25,7 @@ void to_device(ImageSet& set, at::Device device) {
 // By key, the settings that must not change in a run.
 nlohmann::json fixed_settings(Config config, Command command) {
   nlohmann::json settings = nlohmann::json::object();
-  for (const auto& field : config_fields(config, command, catalogue()))
+  for (const auto& field : config_fields(config, command))
     if (field.on_resume == OnResume::kMustMatch) settings[field.key] = field_json(field);
   return settings;
 }

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <set>
 
-#include "ekd/kernels/rotation.h"
+#include "ekd/kernels/geometry.h"
 #include "tests/augment/fixtures.h"
 
 namespace ekd {

@@ -7,7 +7,7 @@
 
 #include <cmath>
 
-#include "augment/box.h"
+#include "augment/parts.h"
 #include "ekd/core/tensor_file.h"
 #include "ekd/kernels/views.h"
 #include "tests/augment/fixtures.h"

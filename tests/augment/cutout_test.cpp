@@ -8,7 +8,7 @@
 #include <array>
 #include <cmath>
 
-#include "augment/box.h"
+#include "augment/parts.h"
 #include "tests/augment/fixtures.h"
 
 namespace ekd {

@@ -6,9 +6,9 @@
 #include <memory>
 #include <string>
 
+#include "ekd/augment/augmentation.h"
 #include "ekd/augment/base_view.h"
-#include "ekd/augment/registry.h"
-#include "tests/kernels/noise_images.h"
+#include "tests/kernels/noise_views.h"
 
 namespace ekd {
 

@@ -1,5 +1,5 @@
 // What must hold for every augmentation.
-#include "ekd/augment/registry.h"
+#include "ekd/augment/augmentation.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/cat.h>

@@ -1,4 +1,4 @@
-#include "ekd/core/host_memory.h"
+#include "ekd/core/device.h"
 
 #include <ATen/ATen.h>
 #include <c10/core/CPUAllocator.h>

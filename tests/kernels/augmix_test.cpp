@@ -12,11 +12,11 @@
 #include <optional>
 
 #include "ekd/core/tensor_file.h"
-#include "ekd/kernels/rotation.h"
+#include "ekd/kernels/augmix_op.h"
+#include "ekd/kernels/geometry.h"
 #include "ekd/kernels/views.h"
 #include "kernels/augmix/augmix_task.h"
-#include "kernels/serial_team.h"
-#include "tests/kernels/noise_images.h"
+#include "tests/kernels/noise_views.h"
 
 namespace ekd {
 namespace {

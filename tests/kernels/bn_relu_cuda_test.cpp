@@ -4,7 +4,7 @@
 #include <array>
 #include <string>
 
-#include "ekd/core/cuda_device.h"
+#include "ekd/core/device.h"
 #include "ekd/kernels/bn_relu.h"
 #include "tests/kernels/bn_relu_inputs.h"
 

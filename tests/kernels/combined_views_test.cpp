@@ -14,7 +14,6 @@
 #include "ekd/kernels/views.h"
 #include "kernels/views/image_checks.h"
 #include "kernels/views/view_task.h"
-#include "tests/kernels/noise_images.h"
 #include "tests/kernels/noise_views.h"
 
 namespace ekd {

@@ -7,11 +7,10 @@
 
 #include <vector>
 
-#include "ekd/core/cuda_device.h"
+#include "ekd/core/device.h"
 #include "ekd/kernels/augmix.h"
 #include "ekd/kernels/augmix_op.h"
 #include "ekd/kernels/views.h"
-#include "tests/kernels/noise_images.h"
 #include "tests/kernels/noise_views.h"
 
 #ifdef EKD_WITH_CUDA

@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-#include "ekd/core/cuda_device.h"
+#include "ekd/core/device.h"
 #include "ekd/kernels/fused/operations.h"
 #include "kernels/fused/totals.h"
 #include "tests/support/emulated_block.h"

@@ -8,9 +8,7 @@
 
 #include "ekd/kernels/bn_relu.h"
 #include "ekd/kernels/channel_shuffle.h"
-#include "ekd/kernels/depthwise.h"
-#include "ekd/kernels/pointwise.h"
-#include "ekd/kernels/winograd.h"
+#include "ekd/kernels/conv.h"
 
 namespace ekd {
 namespace {

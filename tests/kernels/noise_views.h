@@ -1,4 +1,4 @@
-// Views, boxes and rows at random for tests of the image kernels: the same ones every time.
+// Images, views, boxes and rows at random for tests of the image kernels: the same ones every time.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,11 +8,19 @@
 #include <cstdint>
 
 #include "ekd/core/random.h"
-#include "ekd/kernels/box.h"
-#include "ekd/kernels/rotation.h"
-#include "ekd/kernels/view_map.h"
+#include "ekd/kernels/geometry.h"
 
 namespace ekd {
+
+// uint8 [count, channels, height, width].
+inline at::Tensor noise_images(std::int64_t count, std::int64_t channels, std::int64_t height, std::int64_t width) {
+  const CountedRandom random(99, RandomStream::kSynthetic);
+  at::Tensor images = at::empty({count, channels, height, width}, at::kByte);
+  auto* byte = images.mutable_data_ptr<std::uint8_t>();
+  for (std::int64_t i = 0; i < images.numel(); ++i)
+    byte[i] = static_cast<std::uint8_t>(random.below(256, 0, 0, static_cast<std::uint32_t>(i)));
+  return images;
+}
 
 class NoiseDraws {
  public:

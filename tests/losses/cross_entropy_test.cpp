@@ -10,8 +10,7 @@
 
 #include <cmath>
 
-#include "ekd/losses/jensen_shannon.h"
-#include "ekd/losses/soft_cross_entropy.h"
+#include "ekd/losses/classification.h"
 
 namespace ekd {
 namespace {

@@ -4,9 +4,8 @@
 #include <ATen/ops/one_hot.h>
 #include <gtest/gtest.h>
 
-#include "ekd/losses/jensen_shannon.h"
+#include "ekd/losses/classification.h"
 
-#include "ekd/losses/soft_cross_entropy.h"
 #include "tests/losses/kd_loss.h"
 #include "tests/models/golden.h"
 

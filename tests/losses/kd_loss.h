@@ -1,14 +1,14 @@
 #pragma once
 
 #include "ekd/losses/combination.h"
-#include "losses/kd.h"
+#include "ekd/losses/distillation.h"
 
 namespace ekd {
 
 // The one term of "kd" for teachers that are combined in this way.
 inline at::Tensor kd_loss(const std::string& combination, const at::Tensor& student,
                           const std::vector<at::Tensor>& teachers, double temperature) {
-  const DistillationLossRow row = kd_row();
+  const DistillationLossRow& row = distillation_loss_registry().at("kd");
   std::vector<Outputs> outputs;
   for (const auto& logits : teachers) outputs.push_back({logits, {}});
   DistillationInput input{{student, {}}, {}, {}, {}, {}};

@@ -9,7 +9,7 @@
 #include <optional>
 #include <random>
 
-#include "metrics/risk_coverage.h"
+#include "ekd/metrics/top1.h"
 
 namespace ekd {
 namespace {

@@ -15,7 +15,7 @@
 
 #include "ekd/core/device.h"
 #include "ekd/models/registry.h"
-#include "nn/folded_conv.h"
+#include "nn/functions.h"
 
 namespace ekd {
 namespace {

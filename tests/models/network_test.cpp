@@ -60,20 +60,32 @@ TEST_P(EveryNetwork, TakesOtherChannelsAndSizes) {
 
 TEST_P(EveryNetwork, FeaturesAreTheStagesInChannelsLast) {
   const Outputs outputs = make()->forward(at::randn({2, 3, 32, 32}));
-  ASSERT_EQ(outputs.features.size(), 4U);
-  const bool wide = GetParam() == "wrn_40_2";
-  const std::vector<std::int64_t> channels =
-      wide ? std::vector<std::int64_t>{32, 64, 128} : std::vector<std::int64_t>{240, 480, 960};
-  for (std::int64_t stage = 0; stage < 3; ++stage) {
+  ASSERT_GE(outputs.features.size(), 2U);
+  const auto& [last, pooled] = outputs.features.back();
+  EXPECT_EQ(last, "pooled");
+  std::int64_t size = outputs.features[0].tensor.size(2), channels = 0;
+  EXPECT_TRUE(size == 32 || size == 16);
+  for (std::size_t stage = 0; stage + 1 < outputs.features.size(); ++stage, size /= 2) {
     const auto& [name, feature] = outputs.features[stage];
-    EXPECT_EQ(name, (wide ? "block" : "layer") + std::to_string(stage + 1));
-    const std::int64_t size = (wide ? 32 : 16) >> stage;  // ShuffleNet's stages halve from the first on
-    EXPECT_EQ(feature.sizes(), (std::vector<std::int64_t>{2, channels[stage], size, size}));
+    EXPECT_GT(feature.size(1), channels) << name;
+    channels = feature.size(1);
+    EXPECT_EQ(feature.sizes(), (std::vector<std::int64_t>{2, channels, size, size}));
     EXPECT_TRUE(feature.is_contiguous(at::MemoryFormat::ChannelsLast)) << name;
     EXPECT_TRUE(feature.requires_grad());
   }
-  EXPECT_EQ(outputs.features[3].name, "pooled");
-  EXPECT_EQ(outputs.features[3].tensor.sizes(), (std::vector<std::int64_t>{2, channels[2]}));
+  EXPECT_EQ(pooled.sizes(), (std::vector<std::int64_t>{2, channels}));
+}
+
+std::vector<std::int64_t> channels_of_stages(const std::string& model, const std::string& stage) {
+  const Outputs outputs = make_model({.name = model}, 1)->forward(at::randn({2, 3, 32, 32}));
+  std::vector<std::int64_t> channels;
+  for (const int i : {1, 2, 3}) channels.push_back(outputs.feature(stage + std::to_string(i)).size(1));
+  return channels;
+}
+
+TEST(Features, HaveTheNamesAndChannelsOfThePapersNetworks) {
+  EXPECT_EQ(channels_of_stages("wrn_40_2", "block"), (std::vector<std::int64_t>{32, 64, 128}));
+  EXPECT_EQ(channels_of_stages("shufflenet_v1", "layer"), (std::vector<std::int64_t>{240, 480, 960}));
 }
 
 TEST_P(EveryNetwork, LayoutOfTheImagesDoesNotMatter) {

@@ -19,7 +19,6 @@
 #include <variant>
 #include <vector>
 
-#include "ekd/core/cuda_device.h"
 #include "ekd/core/device.h"
 #include "ekd/models/registry.h"
 #include "ekd/nn/layers.h"

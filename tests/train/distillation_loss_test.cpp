@@ -82,13 +82,16 @@ struct Asked {
   Batch batch;
   Outputs student = outputs();
   at::Tensor epoch = at::zeros({}, at::kFloat);
-  LossContext context{
-      .classes = 4, .seed = 0, .student = {{"layer3", {6, 2, 2}}}, .teachers = {{{"layer3", {5, 2, 2}}}, {}}};
+  LossContext context{.classes = 4,
+                      .seed = 0,
+                      .student = {{"layer3", {6, 2, 2}}},
+                      .teachers = {{{"layer3", {5, 2, 2}}}, {{"layer3", {7, 1, 1}}}}};
 
   Asked() {
     batch.targets = at::full({8, 4}, 0.25);
     batch.labels = at::zeros({8}, at::kLong);
-    batch.teachers = {{at::randn({8, 4}), {{"layer3", at::randn({8, 5, 2, 2})}}}, {at::randn({8, 4}), {}}};
+    batch.teachers = {{at::randn({8, 4}), {{"layer3", at::randn({8, 5, 2, 2})}}},
+                      {at::randn({8, 4}), {{"layer3", at::randn({8, 7, 1, 1})}}}};
   }
   static Outputs outputs() {
     return {at::randn({8, 4}).requires_grad_(), {{"layer3", at::randn({8, 6, 2, 2}).requires_grad_()}}};

@@ -7,7 +7,7 @@
 
 #include <limits>
 
-#include "ekd/core/cuda_device.h"
+#include "ekd/core/device.h"
 #include "ekd/train/step_graph.h"
 #include "tests/support/log_text.h"
 #include "tests/train/test_losses.h"

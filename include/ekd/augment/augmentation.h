@@ -1,12 +1,14 @@
-// What the engine knows of an augmentation: it turns rows of the training set into a batch. Everything random about an
-// epoch is drawn on the host in doubles before its first batch and uploaded once, so that CPU and GPU see the same
-// pictures and no step waits for the host.
+// An augmentation turns rows of the training set into a batch. Everything random about an epoch is drawn on the host in
+// doubles before its first batch and uploaded once, so that CPU and GPU see the same pictures and no step waits for the
+// host.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
-#include "ekd/core/config.h"
+#include "ekd/augment/settings.h"
+#include "ekd/core/registry.h"
 #include "ekd/core/types.h"
 
 namespace ekd {
@@ -33,5 +35,16 @@ class Augmentation {
   // images are [views * B, C, H, W] in channels_last layout, of the context's dtype.
   virtual Batch batch(const at::Tensor& rows, std::int64_t batch_index) const = 0;
 };
+
+struct AugmentationRow {
+  std::string name;
+  std::string help;
+  std::unique_ptr<Augmentation> (*make)(const AugmentationContext& context);
+};
+
+const Registry<AugmentationRow>& augmentation_registry();
+
+// context.config.name chooses. Throws UsageError for an unknown name or settings that do not fit the images.
+std::unique_ptr<Augmentation> make_augmentation(const AugmentationContext& context);
 
 }  // namespace ekd

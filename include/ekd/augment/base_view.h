@@ -5,10 +5,10 @@
 
 #include <cstdint>
 
-#include "ekd/core/config.h"
+#include "ekd/augment/settings.h"
 #include "ekd/core/random.h"
 #include "ekd/core/types.h"
-#include "ekd/kernels/view_map.h"
+#include "ekd/kernels/geometry.h"
 
 namespace ekd {
 

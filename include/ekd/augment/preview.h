@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 
-#include "ekd/core/config_fields.h"
+#include "ekd/core/field.h"
 #include "ekd/core/types.h"
 
 namespace ekd {

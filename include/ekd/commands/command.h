@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "ekd/core/config.h"
+#include "ekd/settings/config.h"
 
 namespace ekd {
 

@@ -1,10 +1,12 @@
-// Where and how a run computes: device, precision, threads.
+// Where and how a run computes: device, precision, threads, memory.
 #pragma once
 
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace ekd {
@@ -47,5 +49,29 @@ class AutocastGuard {
   bool was_enabled_, cache_was_enabled_;
   at::ScalarType old_dtype_;
 };
+
+// Questions to CUDA that need no CUDA headers from the asker; a build without CUDA answers that there is none.
+
+// Empty where a CUDA device can be used, else why not, in words for a user.
+std::string cuda_unavailable_reason();
+
+int cuda_device_count();
+bool cuda_has_bf16(int index);
+std::size_t cuda_shared_bytes(int index);  // that a block may have, at most
+std::string cuda_device_name(int index);
+
+struct DeviceMemory {
+  std::size_t free = 0, total = 0;  // bytes
+};
+DeviceMemory cuda_memory(int index);
+
+// Gives cached blocks back to the device; for use after an out-of-memory error.
+void cuda_empty_cache();
+
+// Call before the first tensor. Tensors of one step are freed and wanted again at the next, so freed pages stay with
+// the process. And tensors are aligned within blocks of malloc's: posix_memalign, which LibTorch calls, cuts a splinter
+// off each block (glibc 2.36), so that freed blocks do not join and the next step's tensors do not fit. Without memory
+// for a tensor std::bad_alloc is thrown.
+void set_up_host_memory();
 
 }  // namespace ekd

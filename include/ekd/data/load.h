@@ -1,8 +1,8 @@
 // From settings to images: CIFAR-100's binary files or the built-in synthetic set.
 #pragma once
 
-#include "ekd/core/config.h"
 #include "ekd/core/types.h"
+#include "ekd/data/settings.h"
 
 namespace ekd {
 

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <string>
 
-#include "ekd/core/config.h"
 #include "ekd/core/registry.h"
 #include "ekd/core/types.h"
+#include "ekd/data/settings.h"
 
 namespace ekd {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "ekd/core/config_fields.h"
+#include "ekd/data/settings.h"
 #include "ekd/metrics/metrics.h"
 
 namespace ekd {
@@ -39,7 +39,7 @@ struct EvaluationRequest {
 };
 
 // The settings among the request's members. Pointers lead into `request`.
-std::vector<Field> evaluation_fields(EvaluationRequest& request, const Catalogue& catalogue);
+std::vector<Field> evaluation_fields(EvaluationRequest& request);
 
 struct EvaluationResult {
   Metrics metrics;  // after scaling where there is a temperature

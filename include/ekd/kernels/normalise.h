@@ -8,8 +8,6 @@
 
 namespace ekd {
 
-struct Normalisation;
-
 constexpr int kMaxChannels = 3;
 constexpr int kByteValues = 256;
 
@@ -27,8 +25,5 @@ EKD_HOST_DEVICE inline float normalise(std::uint8_t pixel, float mean, float std
 struct NormaliseTable {
   float value[kMaxChannels][kByteValues];
 };
-
-ChannelScale channel_scale(const Normalisation& normalisation);
-NormaliseTable normalise_table(const ChannelScale& scale);
 
 }  // namespace ekd

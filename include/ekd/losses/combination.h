@@ -12,9 +12,9 @@ namespace ekd {
 
 // One target for each teacher, or one made of all of them.
 struct TeacherTargets {
-  // float32 [targets, B, classes] or [B, classes], detached: their softmax are the probabilities at the temperature.
-  // Near 0 where all classes are nearly as likely, so that float32 keeps what they differ by. Times the temperature
-  // they are logits, up to a number for each row.
+  // float32 [targets, B, classes] or [B, classes], detached. Their softmax is the probabilities at the temperature:
+  // they are logits over the temperature, each row shifted so that it lies near 0 where all classes are nearly as
+  // likely. There float32 keeps what they differ by.
   at::Tensor logits;
   // The loss is factor · (Σ over targets, mean over samples) / divisor + offset.
   double divisor = 1, factor = 1;

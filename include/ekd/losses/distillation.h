@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "ekd/core/config_fields.h"
 #include "ekd/core/registry.h"
 #include "ekd/core/types.h"
+#include "ekd/losses/settings.h"
 
 namespace ekd {
 
@@ -59,7 +59,7 @@ class DistillationLoss {
   const std::vector<NamedTensor>& parameters() const { return parameters_; }
   const std::vector<NamedTensor>& buffers() const { return buffers_; }
 
-  // Moves them. Comes before an optimiser is made.
+  // Moves the parameters and buffers. Call before an optimiser is made.
   void to(at::Device device);
 
  protected:
@@ -85,8 +85,5 @@ struct DistillationLossRow {
 };
 
 const Registry<DistillationLossRow>& distillation_loss_registry();
-
-// The settings of all rows.
-std::vector<LossSetting> distillation_loss_settings();
 
 }  // namespace ekd

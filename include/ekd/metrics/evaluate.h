@@ -34,8 +34,8 @@ Metrics compute_metrics(const at::Tensor& logits, const at::Tensor& labels, cons
 // By metric, for those that are means over images, a number for each image. logits, labels as above.
 std::map<std::string, std::vector<double>> image_scores(const at::Tensor& logits, const at::Tensor& labels);
 
-// The confidences and hits that the metrics are made of. A hit is told from the logits, which may differ where their
-// probabilities are the same double. logits, labels as above.
+// The confidences and hits that the metrics are made of. Logits decide what is a hit: two of them may differ where
+// their probabilities are the same double. logits, labels as above.
 Top1 top1_of_logits(const at::Tensor& logits, const at::Tensor& labels);
 
 }  // namespace ekd

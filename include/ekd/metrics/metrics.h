@@ -37,7 +37,8 @@ struct Metrics {
 // {"n", "accuracy", "top5", "nll", "brier", "mean_confidence", "aurc", "calibration": {"15": {"ece", …}, …}}
 nlohmann::ordered_json to_json(const Metrics& metrics);
 
-// The metrics in it that are numbers; others are missing, or null, which stands for what is not finite.
+// Reads the metrics that are numbers. Others are left out: a file may lack them, or have null for a number that is not
+// finite.
 Metrics metrics_from_json(const nlohmann::json& json);
 
 }  // namespace ekd

@@ -46,10 +46,12 @@ struct MetricRow {
   bool scaled = false;    // has a column after temperature scaling
   bool floored = false;   // has a column of what perfectly calibrated networks show
 
-  // The value: the mean over images of the first, or the second. An image's number may be infinite.
+  // One of the two is set: the value is the mean of of_image over the images, whose numbers may be infinite, or
+  // of_answers.
   double (*of_image)(const ImageAnswer&) = nullptr;
   double (*of_answers)(const Answers&, int bins) = nullptr;
-  // What a bin that holds images adds to N · the value, for binned metrics that are such a sum: resampling computes it.
+  // For binned metrics that are a sum over bins: what a bin that holds images adds to N · the value. Resampling needs
+  // it.
   double (*of_bin)(const BinTally&) = nullptr;
 
   bool has_interval() const { return of_image != nullptr || of_bin != nullptr; }

@@ -1,5 +1,5 @@
-// What a classifier was sure of, sample by sample, and whether it was right: the input of calibration and of selective
-// prediction.
+// What a classifier was sure of, sample by sample, and whether it was right: the input of calibration; and selective
+// prediction: how wrong the answers are if only the surest are given.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -31,5 +31,11 @@ struct RankedSamples {
 };
 
 RankedSamples ranked(const Top1& samples, bool descending = false);
+
+// Area under the risk-coverage curve (El-Yaniv and Wiener, JMLR 2010; Geifman and El-Yaniv, NeurIPS 2017): samples by
+// descending confidence, risk at coverage i/n = share of errors among the first i; the trapezoid rule from 1/n to 1,
+// divided by 1 − 1/n. A threshold on the confidence takes equals all at once; between, each of them counts their mean
+// error, so the samples' order does not matter. With one sample: its error. Throws c10::Error without any.
+double area_under_risk_coverage(const Top1& samples);
 
 }  // namespace ekd

@@ -1,4 +1,4 @@
-// A network as the engine sees it. torch::nn stays inside src/models: its headers cost 20 s a file.
+// A network as the other rooms see it.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +45,16 @@ class Classifier {
 };
 
 // Parameters, then buffers: what a weights file holds.
-std::vector<NamedTensor> model_state(const Classifier& model);
+inline std::vector<NamedTensor> model_state(const Classifier& model) {
+  std::vector<NamedTensor> state = model.parameters();
+  for (auto& buffer : model.buffers()) state.push_back(std::move(buffer));
+  return state;
+}
 
-std::int64_t parameter_count(const Classifier& model);
+inline std::int64_t parameter_count(const Classifier& model) {
+  std::int64_t count = 0;
+  for (const auto& [name, tensor] : model.parameters()) count += tensor.numel();
+  return count;
+}
 
 }  // namespace ekd

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "ekd/core/config_fields.h"
+#include "ekd/core/field.h"
 #include "ekd/runs/progress.h"
 #include "ekd/study/plan.h"
 

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "ekd/core/config_fields.h"
+#include "ekd/core/field.h"
 #include "ekd/settings/differing_settings.h"
 #include "ekd/study/report_table.h"
 

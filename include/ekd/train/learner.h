@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 
-#include "ekd/core/config.h"
 #include "ekd/core/device.h"
 #include "ekd/core/failure.h"
 #include "ekd/evaluate/predict.h"
@@ -15,6 +14,7 @@
 #include "ekd/models/classifier.h"
 #include "ekd/runs/metric_log.h"
 #include "ekd/runs/run_dir.h"
+#include "ekd/settings/training.h"
 #include "ekd/train/checkpoint.h"
 #include "ekd/train/epoch_sums.h"
 #include "ekd/train/objective.h"

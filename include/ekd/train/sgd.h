@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "ekd/core/config.h"
 #include "ekd/core/types.h"
+#include "ekd/settings/training.h"
 
 namespace ekd {
 

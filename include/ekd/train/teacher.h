@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "ekd/core/config.h"
 #include "ekd/core/device.h"
 #include "ekd/models/classifier.h"
 

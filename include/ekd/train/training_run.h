@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "ekd/core/config_fields.h"
 #include "ekd/runs/progress.h"
+#include "ekd/settings/config.h"
 #include "ekd/train/fit.h"
 
 namespace ekd {

@@ -5,10 +5,10 @@
 
 #include <vector>
 
-#include "ekd/kernels/rotation.h"
+#include "ekd/kernels/augmix_op.h"
+#include "ekd/kernels/geometry.h"
 #include "kernels/augmix/augmix_task.h"
 #include "kernels/cuda_launch.h"
-#include "kernels/serial_team.h"
 #include "kernels/views/image_checks.h"
 
 namespace ekd {

@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "ekd/kernels/augmix_op.h"
+#include "ekd/kernels/geometry.h"
 #include "ekd/kernels/host_device.h"
-#include "ekd/kernels/view_map.h"
 #include "kernels/bf16.h"
 
 namespace ekd {

@@ -2,7 +2,7 @@
 // backward (sums, coefficients, gradient), two in inference.
 #include <cuda_runtime.h>
 
-#include "kernels/bn_relu/bn_relu_totals.h"
+#include "kernels/bn_relu/bn_relu_passes.h"
 
 namespace ekd {
 namespace {

@@ -2,7 +2,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
-#include "kernels/bn_relu/bn_relu_devices.h"
+#include "kernels/bn_relu/bn_relu_cuda.h"
 #include "kernels/bn_relu/bn_relu_task.h"
 #include "kernels/cuda_launch.h"
 

@@ -1,4 +1,4 @@
-#include "ekd/kernels/depthwise.h"
+#include "ekd/kernels/conv.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/conv/depthwise_loops.h"
-#include "kernels/cpu_table.h"
+#include "kernels/cpu_loops.h"
 
 namespace ekd {
 namespace {

@@ -1,4 +1,4 @@
-#include "ekd/kernels/pointwise.h"
+#include "ekd/kernels/conv.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -9,8 +9,7 @@
 #include <vector>
 
 #include "kernels/conv/pointwise_loops.h"
-#include "kernels/cpu_table.h"
-#include "kernels/streaming.h"
+#include "kernels/cpu_loops.h"
 
 namespace ekd {
 

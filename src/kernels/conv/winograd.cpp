@@ -1,4 +1,4 @@
-#include "ekd/kernels/winograd.h"
+#include "ekd/kernels/conv.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/conv/winograd_loops.h"
-#include "kernels/cpu_table.h"
+#include "kernels/cpu_loops.h"
 
 namespace ekd {
 

@@ -1,4 +1,4 @@
-// The loops of kernels/winograd.h over raw memory (src/kernels/simd/winograd_fp32.cpp).
+// The loops of Winograd's convolutions (kernels/conv.h) over raw memory (src/kernels/simd/winograd_fp32.cpp).
 //
 // A tile is 4×4 numbers of the result; it depends on 6×6 of the input, whose transform has 36 numbers, one for each
 // pair of interpolation points. Transformed tensors lie as [36][tiles][channels];

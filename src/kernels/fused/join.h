@@ -4,7 +4,7 @@
 // channels_last, cut among threads as kernels/bn_relu_grid.h says.
 #pragma once
 
-#include "kernels/bn_relu/bn_relu_totals.h"
+#include "kernels/bn_relu/bn_relu_passes.h"
 #include "kernels/fused/rows.h"
 
 namespace ekd {

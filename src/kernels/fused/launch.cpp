@@ -4,7 +4,7 @@
 #include <mutex>
 #include <utility>
 
-#include "ekd/core/cuda_device.h"
+#include "ekd/core/device.h"
 #include "ekd/kernels/fused/operations.h"
 #include "kernels/cuda_launch.h"
 #include "kernels/fused/launches.h"

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "kernels/cpu_table.h"
+#include "kernels/cpu_loops.h"
 #include "kernels/shuffle/channel_shuffle_loops.h"
 
 namespace ekd {

@@ -2,7 +2,7 @@
 
 #include <type_traits>
 
-#include "kernels/isa_table.h"
+#include "kernels/cpu_loops.h"
 #include "kernels/simd_pair.h"
 
 namespace ekd {

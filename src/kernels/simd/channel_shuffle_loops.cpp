@@ -1,6 +1,6 @@
 #include "kernels/shuffle/channel_shuffle_loops.h"
 
-#include "kernels/isa_table.h"
+#include "kernels/cpu_loops.h"
 
 namespace ekd {
 namespace {

@@ -1,6 +1,6 @@
 #include "kernels/conv/depthwise_loops.h"
 
-#include "kernels/isa_table.h"
+#include "kernels/cpu_loops.h"
 #include "kernels/simd_pair.h"
 
 namespace ekd {

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 
+#include "ekd/core/types.h"
 #include "ekd/kernels/normalise.h"
 
 namespace ekd {
@@ -42,6 +43,23 @@ at::Tensor empty_batch(std::int64_t count, const at::Tensor& images, at::ScalarT
   TORCH_CHECK(dtype == at::kFloat || dtype == at::kBFloat16, "normalised images are float32 or bfloat16, not ", dtype);
   return at::empty({count, images.size(1), images.size(2), images.size(3)}, images.options().dtype(dtype),
                    at::MemoryFormat::ChannelsLast);
+}
+
+ChannelScale channel_scale(const Normalisation& normalisation) {
+  ChannelScale scale{};
+  for (std::size_t c = 0; c < kMaxChannels; ++c) {
+    scale.mean[c] = normalisation.mean[c];
+    scale.std[c] = normalisation.std[c];
+  }
+  return scale;
+}
+
+NormaliseTable normalise_table(const ChannelScale& scale) {
+  NormaliseTable table{};
+  for (int c = 0; c < kMaxChannels; ++c)
+    for (int value = 0; value < kByteValues; ++value)
+      table.value[c][value] = normalise(static_cast<std::uint8_t>(value), scale.mean[c], scale.std[c]);
+  return table;
 }
 
 }  // namespace ekd

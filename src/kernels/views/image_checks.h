@@ -1,9 +1,11 @@
-// What the image kernels require of their tensors, and what they return.
+// What the image kernels require of their tensors, how they take a normalisation, and what they return.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include "ekd/kernels/planar_shape.h"
+#include "ekd/core/types.h"
+#include "ekd/kernels/geometry.h"
+#include "ekd/kernels/normalise.h"
 
 namespace ekd {
 
@@ -21,5 +23,9 @@ PlanarShape planar_shape(const at::Tensor& images);
 // Memory for `count` images of the stored ones' shape and device: [count, C, H, W] in channels_last layout, float32 or
 // bfloat16.
 at::Tensor empty_batch(std::int64_t count, const at::Tensor& images, at::ScalarType dtype);
+
+// A data set's normalisation as the kernels take it.
+ChannelScale channel_scale(const Normalisation& normalisation);
+NormaliseTable normalise_table(const ChannelScale& scale);
 
 }  // namespace ekd

@@ -4,11 +4,9 @@
 
 #include <cstdint>
 
-#include "ekd/kernels/box.h"
+#include "ekd/kernels/geometry.h"
 #include "ekd/kernels/host_device.h"
 #include "ekd/kernels/normalise.h"
-#include "ekd/kernels/planar_shape.h"
-#include "ekd/kernels/view_map.h"
 #include "kernels/bf16.h"
 
 namespace ekd {

@@ -1,0 +1,21 @@
+#include "ekd/data/settings.h"
+
+#include "ekd/data/registry.h"
+
+namespace ekd {
+
+std::vector<Field> data_fields(DataConfig& data) {
+  return {
+      {"data.dataset", &data.dataset, one_of(dataset_registry().names()), "--dataset", "where the images come from"},
+      {"data.dir", &data.dir, {}, "--data", "folder with CIFAR-100's train.bin and test.bin", OnResume::kFree},
+      {"data.train_limit", &data.train_limit, between(0, kMaxCount), "--train-limit",
+       "first N training records; 0: all"},
+      {"data.test_limit", &data.test_limit, between(0, kMaxCount), "--test-limit", "first N test records; 0: all"},
+      {"data.classes", &data.classes, between(0, kMaxCount), "--classes",
+       "only the first N classes, and an N-way network; 0: all"},
+      {"data.val_size", &data.val_size, between(0, kMaxCount), "--val-size",
+       "last N training records held out for validation"},
+  };
+}
+
+}  // namespace ekd

@@ -1,0 +1,32 @@
+#include "ekd/losses/settings.h"
+
+#include "ekd/losses/combination.h"
+#include "ekd/losses/distillation.h"
+
+namespace ekd {
+
+std::vector<LossSetting> distillation_loss_settings() {
+  std::vector<LossSetting> all;
+  for (const auto& row : distillation_loss_registry().rows())
+    all.insert(all.end(), row.settings.begin(), row.settings.end());
+  return all;
+}
+
+std::vector<Field> distill_fields(DistillConfig& distill, const std::vector<LossSetting>& of_losses) {
+  std::vector<Field> fields{
+      {"distill.teachers", &distill.teachers, {}, "--teacher", "[NAME=]RUN_OR_WEIGHTS; repeat for several teachers"},
+      {"distill.loss", &distill.loss, one_of(distillation_loss_registry().names()), "--loss",
+       "what holds the student against its teachers"},
+      {"distill.kd", &distill.kd, one_of(combination_registry().names()), "--kd", "how several teachers combine"},
+      {"distill.temperature", &distill.temperature, above(0), "--temperature", "of the softened probabilities"},
+      {"distill.kd_weight", &distill.kd_weight, at_least(0), "--kd-weight", "weight of the distillation term"},
+      {"distill.ce_weight", &distill.ce_weight, at_least(0), "--ce-weight", "weight of the cross-entropy"},
+  };
+  for (const auto& setting : of_losses) {
+    double& value = distill.loss_settings.try_emplace(setting.name, setting.value).first->second;
+    fields.push_back({"distill." + setting.name, &value, setting.accepted, "", setting.help});
+  }
+  return fields;
+}
+
+}  // namespace ekd

@@ -1,0 +1,68 @@
+#include "ekd/settings/training.h"
+
+namespace ekd {
+
+std::vector<Field> optim_fields(OptimConfig& optim) {
+  return {
+      {"optim.epochs", &optim.epochs, between(1, kMaxCount), "--epochs", "passes over the training set",
+       OnResume::kMayGrow},
+      {"optim.batch_size", &optim.batch_size, between(1, kMaxCount), "--batch-size", "images per step"},
+      {"optim.lr", &optim.lr, above(0), "--lr", "learning rate (the peak of a one-cycle schedule)"},
+      {"optim.schedule", &optim.schedule, one_of({"step", "cosine", "onecycle", "constant"}), "--schedule",
+       "how the rate changes"},
+      {"optim.milestones", &optim.milestones, between(0, kMaxCount), "--milestones",
+       "step: epochs from which the rate is multiplied by gamma"},
+      {"optim.gamma", &optim.gamma, above_up_to(0, 1), "", "step: factor at each milestone"},
+      {"optim.momentum",
+       &optim.momentum,
+       {.min = 0, .max = 0.9999, .names = {}},
+       "--momentum",
+       "of stochastic gradient descent"},
+      {"optim.weight_decay", &optim.weight_decay, at_least(0), "--weight-decay", "on every parameter"},
+      {"optim.nesterov", &optim.nesterov, {}, "--nesterov", "Nesterov's momentum"},
+      {"optim.warmup_epochs", &optim.warmup_epochs, at_least(0), "--warmup-epochs",
+       "the rate rises linearly from 0 over these"},
+      {"optim.onecycle_rise", &optim.onecycle_rise, between(0, 1), "",
+       "onecycle: share of the training in which the rate rises"},
+      {"optim.onecycle_start", &optim.onecycle_start, between(0, 1), "", "onecycle: first rate as a share of lr"},
+      {"optim.onecycle_final", &optim.onecycle_final, between(0, 1), "", "onecycle: last rate as a share of lr"},
+  };
+}
+
+std::vector<Field> eval_fields(EvalConfig& eval) {
+  return {
+      {"eval.every", &eval.every, between(1, kMaxCount), "--eval-every",
+       "epochs between evaluations; the last epoch always is evaluated"},
+      {"eval.batch_size", &eval.batch_size, between(1, kMaxCount), "", "images per evaluation step", OnResume::kFree},
+  };
+}
+
+std::vector<Field> run_fields(RunConfig& run) {
+  return {
+      {"run.seed", &run.seed, between(0, 4294967295.0), "--seed", "of every random draw"},
+      {"run.device", &run.device, {}, "--device", "auto, cpu, cuda or cuda:N", OnResume::kWarn},
+      {"run.precision", &run.precision, one_of({"auto", "fp32", "bf16"}), "--precision",
+       "auto: bf16 where the hardware has it", OnResume::kWarn},
+      {"run.threads", &run.threads, between(0, 1024), "--threads", "CPU threads; 0: one per core", OnResume::kWarn},
+      {"run.fused",
+       &run.fused,
+       {},
+       "",
+       "own kernels for the networks' layers; false: LibTorch's operations, as a reference",
+       OnResume::kWarn},
+      {"run.graph",
+       &run.graph,
+       {},
+       "--no-graph",
+       "on CUDA, record a step once as a graph and replay it; changes no result",
+       OnResume::kFree},
+      {"run.deterministic",
+       &run.deterministic,
+       {},
+       "--deterministic",
+       "deterministic algorithms on CUDA too",
+       OnResume::kWarn},
+  };
+}
+
+}  // namespace ekd

@@ -73,7 +73,7 @@ def check(source, command, build):
         if known["digest"] == digest(command, known["files"]):
             return None
     rule = stamp.with_suffix(".d")
-    result = subprocess.run([*command, "-MD", "-MF", str(rule), "-MT", "source"], capture_output=True, text=True, check=False)
+    result = subprocess.run([*command, "-fmax-errors=3", "-MD", "-MF", str(rule), "-MT", "source"], capture_output=True, text=True, check=False)
     if result.returncode != 0:
         return result.stderr
     root = pathlib.Path(__file__).resolve().parent.parent

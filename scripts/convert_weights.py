@@ -3,16 +3,19 @@
 
     convert_weights.py wrn_40_2_last.pth teacher.safetensors      # then: ekd evaluate teacher.safetensors
     convert_weights.py runs/kd-add student.pth --key model        # a run, RUN:best or a safetensors file
+    convert_weights.py wrapped.safetensors teacher.safetensors    # names put right: 'module.' and --prefix taken off
 
-The input's content tells the direction. A .pth file is a state dict, alone or under `state_dict`, `model` or `net` beside
+The input's content and the output's name tell the direction. A .pth file is a state dict, alone or under `state_dict`, `model` or `net` beside
 whatever else (optimizer, epoch); `module.` in front of every name is dropped. The network is told by names and shapes.
 Files are read with weights_only: no code in them is run.
 """
 
 import argparse
 import io
+import os
 import pickle
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +36,17 @@ def harmless_types():
 
 def load_pth(path):
     try:
-        with torch.serialization.safe_globals(harmless_types()):
+        with torch.serialization.safe_globals(harmless_types()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, for programmers
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         detail = next((line for line in str(error).splitlines() if "GLOBAL" in line), "it is damaged, or no .pth file")
         raise Problem(f"{path}: cannot be read without running code from it: {detail.strip()}") from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise Problem(f"{path}: is damaged, or no .pth file: {str(error).splitlines()[0]}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the reader stumbles over: an old file that was cut off has many ways
+        detail = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Problem(f"{path}: is damaged, or no .pth file: {detail}") from None
 
 
 def is_state_dict(value):
@@ -61,11 +68,20 @@ def state_dict_in(content, key, path):
     raise Problem(f"{path}: holds no state dict, alone or under {', '.join(KEYS)} (it is {held}); --key names another place")
 
 
-def without_prefix(state, prefix):
+def without_prefix(state, prefix, path):
     """The tensors whose names start with the prefix, without it and without `module.`, which DataParallel adds."""
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    state = renamed(state, lambda name: name.removeprefix("module."), path)
     kept = {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
-    return {name.removeprefix("module."): tensor for name, tensor in kept.items()}
+    return renamed(kept, lambda name: name.removeprefix("module."), path)
+
+
+def renamed(state, rename, path):
+    result = {}
+    for name, tensor in state.items():
+        if rename(name) in result:
+            raise Problem(f"{path}: two tensors are '{rename(name)}', with and without 'module.': which is meant cannot be told")
+        result[rename(name)] = tensor
+    return result
 
 
 def shortened(names):
@@ -139,9 +155,14 @@ def fitted(state, path):
     for name in own:
         tensor = state.get(name, torch.zeros((), dtype=torch.long))
         wanted = torch.long if name.endswith(COUNTER) else torch.float32
+        if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
+            kind = "has no values (meta)" if tensor.is_meta else "is quantized" if tensor.is_quantized else f"is sparse ({tensor.layout})"
+            raise Problem(f"{path}: '{name}' {kind}; only dense tensors are weights")
         if tensor.is_floating_point() != wanted.is_floating_point:
             raise Problem(f"{path}: '{name}' is {tensor.dtype}, not {wanted}")
         result[name] = tensor.detach().to(wanted).contiguous()
+        if wanted.is_floating_point and bool((tensor.isfinite() & ~result[name].isfinite()).any()):
+            raise Problem(f"{path}: '{name}' holds values beyond float32's range (3.4e38)")
     return model, classes, result
 
 
@@ -151,7 +172,8 @@ def expect_ending(output, fits, made):
 
 
 def to_safetensors(source, options):
-    state = without_prefix(state_dict_in(load_pth(source), options.key, source), options.prefix)
+    held = state_dict_in(load_pth(source), options.key, source) if is_pth(source) else tensors_of(source)
+    state = without_prefix(held, options.prefix, source)
     if not state:
         raise Problem(f"{source}: no name starts with '{options.prefix}'")
     model, classes, state = fitted(state, source)
@@ -161,9 +183,13 @@ def to_safetensors(source, options):
     return model, classes
 
 
-def to_pth(source, options):
+def tensors_of(source):
     _, arrays = read_safetensors(source)
-    model, classes, state = fitted({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, source)
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+
+def to_pth(source, options):
+    model, classes, state = fitted(renamed(tensors_of(source), lambda name: name.removeprefix("module."), source), source)
     expect_ending(options.output, options.output.suffix != ".safetensors", ".pth")
     state = {options.prefix + name: tensor for name, tensor in state.items()}
     content = io.BytesIO()
@@ -187,7 +213,10 @@ def convert(arguments):
     parser.add_argument("--prefix", default="", help="part of a .pth file's names before the network's own, as 'student.'")
     options = parser.parse_args(arguments)
     source = weights_of(options.input)
-    model, classes = (to_safetensors if is_pth(source) else to_pth)(source, options)
+    if options.output.exists() and os.path.samefile(source, options.output):
+        raise Problem(f"{options.output}: is the file that is read")
+    made = to_safetensors if is_pth(source) or options.output.suffix == ".safetensors" else to_pth
+    model, classes = made(source, options)
     print(f"{options.output}: {model}, {classes} classes")
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4",
+          "U16": "<u2", "U8": "u1", "BOOL": "?"}
 MAX_HEADER = 100_000_000
 OF_A_RUN = ("predictions.safetensors", "last.safetensors", "best.safetensors")
 DIGITS = 64  # of a SHA-256 sum
@@ -24,6 +25,10 @@ DIGITS = 64  # of a SHA-256 sum
 
 class Problem(Exception):
     """Something the user can put right; its text is one line."""
+
+
+class NoEpochs(Problem):
+    """A folder without a finished epoch: a plan's, an evaluation's, or a run that has just begun."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,7 +52,9 @@ def main_of(function):
 
 def write_atomically(path, content):
     """Bytes to a file that is either the old one or the whole new one; makes the folder where it is missing."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
+    if path.exists() and not path.is_file():
+        return _write_into(path, content)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp.{os.getpid()}")
     try:
@@ -57,11 +64,21 @@ def write_atomically(path, content):
         temporary.unlink(missing_ok=True)
 
 
+def _write_into(path, content):
+    """A pipe or a device cannot be replaced by a file. Does not wait for a pipe's reader."""
+    if path.is_dir() or path.is_block_device():
+        raise Problem(f"{path}: is {'a folder' if path.is_dir() else 'a block device'}, not a file to write")
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    os.set_blocking(descriptor, True)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+
+
 # ---- safetensors: 8 bytes of header length, a JSON header, the tensors one after the other ----
 
 
 def read_safetensors(path):
-    """(metadata, {name: array}) of a file. BF16 becomes float32. Refuses damaged files, and wrong checksums where one is stated."""
+    """(metadata, {name: array}) of a file. BF16 becomes float32; tensors of dtypes that NumPy lacks are left out. Refuses damaged files, and wrong checksums where one is stated."""
     raw = Path(path).read_bytes()
     length = struct.unpack("<Q", raw[:8])[0] if len(raw) >= 8 else MAX_HEADER + 1
     if length > min(MAX_HEADER, len(raw) - 8) or raw[8:9] != b"{":
@@ -69,8 +86,8 @@ def read_safetensors(path):
     data = memoryview(raw)[8 + length :]
     try:
         header = json.loads(raw[8 : 8 + length])
-        metadata = header.pop("__metadata__", {})
-        tensors = {name: _array(data, **entry) for name, entry in header.items()}
+        metadata = header.pop("__metadata__", None) or {}
+        tensors = {name: _array(data, **entry) for name, entry in header.items() if entry["dtype"] in (*DTYPES, "BF16")}
         own = json.loads(metadata["ekd"]) if "ekd" in metadata else {}
     except (ValueError, KeyError, TypeError) as error:
         raise Problem(f"{path}: its header is damaged: {error}") from None
@@ -148,15 +165,32 @@ def read_run(text):
     """The run [NAME=]DIR. An unfinished last line, as a run that is being written may have, is left out."""
     name, path = named_path(text)
     path = Path(path)
+    if not path.is_dir():
+        raise Problem(f"{path}: no such run folder")
     if not (path / "metrics.jsonl").is_file():
-        raise Problem(f"{path}: holds no metrics.jsonl: not a run, or none with a finished epoch")
+        raise NoEpochs(f"{path}: holds no metrics.jsonl: not a run, or none with a finished epoch")
     epochs = []
     for number, line in enumerate((path / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True), start=1):
         if line.endswith("\n"):
             epochs.append(_metrics(line, f"{path}/metrics.jsonl: line {number}"))
     if not epochs:
-        raise Problem(f"{path}: no epoch is finished yet")
+        raise NoEpochs(f"{path}: no epoch is finished yet")
     return Run(name, path, epochs, _object_in(path / "config.json"), _object_in(path / "run.json"))
+
+
+def read_runs(texts):
+    """Those of the runs that have epochs; a warning for each of the others."""
+    runs, empty = [], []
+    for text in texts:
+        try:
+            runs.append(read_run(text))
+        except NoEpochs as problem:
+            empty.append(problem)
+    if not runs:
+        raise empty[0]
+    for problem in empty:
+        print(f"warning: {problem}; it is left out", file=sys.stderr)
+    return runs
 
 
 def _metrics(line, where):

@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
@@ -27,11 +27,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
-from ekd_files import Parser, Problem, main_of, named_path, read_json, read_run, read_safetensors  # noqa: E402
+from ekd_files import Parser, Problem, main_of, named_path, read_json, read_runs, read_safetensors  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 from matplotlib.patheffects import withStroke  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
+FEW = 10  # samples in a bin: their accuracy is uncertain by .16 and more
 COLUMN, PAGE = 3.3, 6.9  # widths of one column and of both, inches
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"
 PALETTE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK)
@@ -139,17 +140,26 @@ def bar_line(bins):
     return 0.4 if len(bins.counts) <= 30 else 0
 
 
+def fade(bars, counts):
+    """What a handful of samples says is drawn faintly."""
+    for bar, count in zip(bars, counts):
+        if count < FEW:
+            bar.set_alpha(0.3)
+
+
 def draw_reliability(axes, bins):
     """Accuracy as bars; between each bar's top and the bin's mean confidence the gap, whose weighted mean is the ECE."""
     filled = bins.counts > 0
     width = 1 / len(bins.counts)
     left = np.arange(len(bins.counts))[filled] * width
     accuracy, confidence = bins.accuracies[filled], bins.confidences[filled]
-    axes.bar(left, accuracy, width, align="edge", color=BLUE, edgecolor="white", linewidth=bar_line(bins))
+    bars = axes.bar(left, accuracy, width, align="edge", color=BLUE, edgecolor="white", linewidth=bar_line(bins))
+    fade(bars, bins.counts[filled])
     for over, (edge, face, hatch, _) in GAPS.items():
         rows = (confidence > accuracy) == over
         bottom, top = np.minimum(accuracy, confidence)[rows], np.maximum(accuracy, confidence)[rows]
-        axes.bar(left[rows], top - bottom, width, bottom, align="edge", facecolor=face, edgecolor=edge, hatch=hatch, linewidth=bar_line(bins))
+        bars = axes.bar(left[rows], top - bottom, width, bottom, align="edge", facecolor=face, edgecolor=edge, hatch=hatch, linewidth=bar_line(bins))
+        fade(bars, bins.counts[filled][rows])
     axes.plot([0, 1], [0, 1], color=BLACK, linewidth=0.8, linestyle=(0, (3, 2)))
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_xticks(*TENTHS)
@@ -237,6 +247,12 @@ def curves_of(runs, join_seeds):
     return [Curve(f"{name} ({len(group)} seeds)" if len(group) > 1 else group[0].name, group) for (name, _), group in groups.items()]
 
 
+def told_apart(runs):
+    """Runs of one name in different places are called by place and name."""
+    names = [run.name for run in runs]
+    return [replace(run, name=f"{run.path.resolve().parent.name}/{run.name}") if names.count(run.name) > 1 else run for run in runs]
+
+
 def split_of(runs):
     """The split that every run was evaluated on."""
     for split in ("test", "val"):
@@ -264,7 +280,7 @@ def draw_curves(axes, curves, key, scale):
 
 
 def plot_curves(options):
-    curves = curves_of([read_run(text) for text in options.inputs], options.seeds)
+    curves = curves_of(told_apart(read_runs(options.inputs)), options.seeds)
     split = split_of([run for curve in curves for run in curve.runs])
     named = {"test": "test", "val": "val."}[split]
     figure, axes = plt.subplots(3, 1, sharex=True, figsize=(options.width or COLUMN, 4.1), layout="constrained")
@@ -424,7 +440,8 @@ def plot_scatter(options):
     numbered = len(points) > 6 or longest > 24
     key_columns = 2 if longest <= 24 else 1
     key_rows = -(-len(points) // key_columns) if numbered else 0
-    figure, axes = plt.subplots(figsize=(options.width or COLUMN, 2.75 + 0.145 * key_rows), layout="constrained")
+    room = 2.75 + 0.08 * max(len(points) - 10, 0)  # many points need more of it
+    figure, axes = plt.subplots(figsize=(options.width or COLUMN, room + 0.145 * key_rows), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.03, w_pad=0.02)
     draw_points(axes, points)
     axes.margins(0.09)

@@ -15,7 +15,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from ekd_files import Parser, Problem, main_of, read_run, write_atomically
+from ekd_files import Parser, Problem, main_of, read_runs, write_atomically
 
 GROUPS = ("train", "val", "test")
 
@@ -109,7 +109,7 @@ def export(arguments):
     parser.add_argument("runs", metavar="[NAME=]RUN", nargs="+", help="a run's folder")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="TensorBoard's log folder")
     options = parser.parse_args(arguments)
-    runs = [read_run(text) for text in options.runs]
+    runs = read_runs(options.runs)
     names = [run.name for run in runs]
     for name in names:
         if names.count(name) > 1:

@@ -2,7 +2,9 @@
 #include <c10/util/Exception.h>
 #include <spdlog/spdlog.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -11,6 +13,7 @@
 #include "ekd/core/device.h"
 #include "ekd/core/error.h"
 #include "ekd/core/log.h"
+#include "ekd/core/signals.h"
 #include "ekd/core/text.h"
 #include "ekd/version.h"
 
@@ -85,10 +88,11 @@ int dispatch(int argc, char** argv) {
   check_leftovers(root, *app);
   for (const auto& row : commands) {
     if (row.app != app) continue;
-    warn_of_unknown_variables(root);
+    warn_of_unknown_variables(root, *app);
+    set_threads(0);  // also for commands without such a setting
     const int code = row.body();
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
-      throw IoError("cannot write the result to standard output");
+      throw IoError(std::string("cannot write the result to standard output: ") + std::strerror(errno));
     return code;
   }
   const std::string prefix = app == &root ? "ekd" : "ekd " + app->get_name();
@@ -109,6 +113,8 @@ int report(ExitCode code, const std::string& message) {
 
 int main(int argc, char** argv) {
   using namespace ekd;
+  open_standard_streams();
+  ignore_write_signals();
   set_up_host_memory();
   set_up_log(0);
   try {

@@ -22,9 +22,13 @@ struct DataOptions {
 };
 
 nlohmann::ordered_json file_json(const DataFileReport& file) {
-  return {{"bytes", file.bytes},   {"records", file.records},
-          {"sha256", file.sha256}, {"class_counts", file.class_counts},
-          {"mean", file.mean},     {"std", file.std}};
+  return {{"bytes", file.bytes},
+          {"records", file.records},
+          {"sha256", file.sha256},
+          {"known", file.known.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(file.known)},
+          {"class_counts", file.class_counts},
+          {"mean", file.mean},
+          {"std", file.std}};
 }
 
 nlohmann::ordered_json folder_json(const DataFolderReport& report) {
@@ -40,6 +44,16 @@ std::string range_of_counts(const std::vector<std::int64_t>& counts) {
   return low == high ? std::to_string(low) : fmt::format("{}-{}", low, high);
 }
 
+// Whether these are CIFAR-100's own images, file by file where the two differ.
+std::string origin_of(const DataFolderReport& report) {
+  const auto of = [](const DataFileReport& file) -> std::string {
+    if (file.known == "official") return "CIFAR-100's official";
+    return file.known == "reordered" ? "CIFAR-100's images in another order" : "not CIFAR-100's (or changed)";
+  };
+  const std::string train = of(report.train), test = of(report.test);
+  return train == test ? train : report.train.name + ": " + train + ", " + report.test.name + ": " + test;
+}
+
 void print_info(const DataFolderReport& report) {
   std::vector<std::vector<std::string>> rows{{"file", "records", "bytes", "per class", "mean", "std"}};
   for (const DataFileReport* file : {&report.train, &report.test}) {
@@ -51,6 +65,7 @@ void print_info(const DataFolderReport& report) {
   std::printf("%s", format_table(rows, TableFormat::kText).c_str());
   for (const DataFileReport* file : {&report.train, &report.test})
     std::printf("sha256 %s  %s\n", file->sha256.c_str(), file->name.c_str());
+  std::printf("%s\n", origin_of(report).c_str());
 }
 
 CommandRow add_report_command(CLI::App& parent, GlobalOptions& global, const char* name, const char* help,
@@ -69,8 +84,9 @@ CommandRow add_report_command(CLI::App& parent, GlobalOptions& global, const cha
             } else if (details) {
               print_info(report);
             } else {
-              std::printf("%s: %lld training and %lld test records, all valid\n", report.dir.c_str(),
-                          static_cast<long long>(report.train.records), static_cast<long long>(report.test.records));
+              std::printf("%s: %lld training and %lld test records, all labels valid; %s\n", report.dir.c_str(),
+                          static_cast<long long>(report.train.records), static_cast<long long>(report.test.records),
+                          origin_of(report).c_str());
             }
             return 0;
           }};

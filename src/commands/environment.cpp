@@ -56,13 +56,18 @@ void apply_environment(CLI::App& app, const std::vector<std::string>& handled_el
   }
 }
 
-void warn_of_unknown_variables(const CLI::App& root) {
-  std::set<std::string> known;
+void warn_of_unknown_variables(const CLI::App& root, const CLI::App& app) {
+  std::set<std::string> known, here;
   collect_names(root, known);
+  collect_names(app, here);
   for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
     const std::string text = *variable;
     const std::string name = text.substr(0, text.find('='));
-    if (!name.starts_with("EKD_") || known.contains(name)) continue;
+    if (!name.starts_with("EKD_") || here.contains(name)) continue;
+    const std::string other = name.ends_with('S') ? name.substr(0, name.size() - 1) : name + "S";
+    if (here.contains(other))
+      spdlog::warn("{} is no option of this command and is ignored; did you mean {}?", name, other);
+    if (here.contains(other) || known.contains(name)) continue;
     spdlog::warn("{} is no option of ekd and is ignored{}", name, did_you_mean(name, {known.begin(), known.end()}));
   }
 }

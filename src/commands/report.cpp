@@ -7,6 +7,7 @@
 #include "ekd/commands/command.h"
 #include "ekd/commands/environment.h"
 #include "ekd/core/error.h"
+#include "ekd/core/strict_json.h"
 #include "ekd/study/ordering.h"
 #include "ekd/study/report.h"
 
@@ -43,20 +44,20 @@ std::string report(const ReportRequest& request) {
   const bool json = request.format == "json";
   if (request.compare) {
     const auto cells = differing_settings(run_settings(request));
-    if (json) return settings_json(cells).dump() + '\n';
+    if (json) return json_text(settings_json(cells)) + '\n';
     return format_table(cells, kTables.at(request.format));
   }
   if (request.orderings) {
-    if (request.runs.size() != 1 || request.out.empty())
-      throw UsageError("--orderings needs one plan and --out DIR, the folder of its runs");
-    const auto checked = check_orderings(request.runs.front(), request.out);
-    return json ? orderings_json(checked).dump() + '\n' : orderings_table(checked, kTables.at(request.format));
+    if (is_plan(request) && request.runs.size() != 1) throw UsageError("--orderings needs one plan, or run folders");
+    const auto checked =
+        is_plan(request) ? check_orderings(request.runs.front(), out_of_plan(request)) : check_first_run(request.runs);
+    return json ? json_text(orderings_json(checked)) + '\n' : orderings_table(checked, kTables.at(request.format));
   }
   const auto columns = choose_columns(request.columns, json || request.format == "csv");
   auto rows = make_report(request);
   if (!request.paper)
     for (auto& row : rows) row.drop_paper();
-  return json ? report_json(rows, columns).dump() + '\n' : report_table(rows, columns, kTables.at(request.format));
+  return json ? json_text(report_json(rows, columns)) + '\n' : report_table(rows, columns, kTables.at(request.format));
 }
 
 int run(ReportOptions& options) {
@@ -78,7 +79,7 @@ CommandRow add_report_command(CLI::App& root, GlobalOptions& global) {
       "report", "Tables of finished runs: mean and std over seeds, intervals, beside the paper's numbers");
   auto options = std::make_shared<ReportOptions>();
   app->add_option("RUN_OR_PLAN", options->request.runs,
-                  "run folders, of which those that differ in -sN only are seeds of one row; or a plan with --out");
+                  "run folders, of which those that differ in -sN only are seeds of one row; or a plan");
   options->settings = std::make_unique<Settings>(*app, report_fields(options->request));
   app->add_flag("--json", options->json, "the same as --format json")->group("Output");
   add_output_options(*app, global);

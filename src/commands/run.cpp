@@ -15,6 +15,7 @@
 #include "ekd/commands/environment.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
+#include "ekd/core/strict_json.h"
 #include "ekd/runs/table_format.h"
 #include "ekd/settings/config.h"
 #include "ekd/settings/config_io.h"
@@ -85,17 +86,22 @@ PlanRequest make_request(const RunOptions& options, const GlobalOptions& global)
                       .only = split_at_commas(options.how.only),
                       .group_size = options.how.group_size,
                       .progress = resolve_progress(options.progress),
-                      .command_line = global.command_line};
-  if (request.out.empty()) request.out = std::filesystem::path("runs") / std::filesystem::path(options.plan).stem();
+                      .command_line = global.command_line,
+                      .anew = options.how.anew,
+                      .as_made = options.status};
+  if (request.out.empty()) request.out = default_plan_out(options.plan);
   if (options.how.seeds > 0) {
     request.plan.seeds.clear();
     for (std::int64_t seed = 0; seed < options.how.seeds; ++seed) request.plan.seeds.push_back(seed);
   }
   if (!options.how.share.empty()) parse_share(options.how.share, request);
+  if (!options.how.budget.empty()) parse_budget(options.how.budget);
   return request;
 }
 
 void print_status(const std::vector<RowStatus>& rows, bool json) {
+  for (const auto& row : rows)
+    if (!row.why.empty()) spdlog::warn("{}-s{} is not what the plan says: {}", row.name, row.seed, row.why);
   if (json) {
     nlohmann::ordered_json runs = nlohmann::ordered_json::array();
     for (const auto& row : rows)
@@ -104,7 +110,7 @@ void print_status(const std::vector<RowStatus>& rows, bool json) {
                       {"state", row_state_name(row.state)},
                       {"epoch", row.epoch},
                       {"epochs", row.epochs}});
-    std::printf("%s\n", nlohmann::ordered_json{{"runs", runs}}.dump().c_str());
+    std::printf("%s\n", json_text(nlohmann::ordered_json{{"runs", runs}}).c_str());
     return;
   }
   std::vector<std::vector<std::string>> cells{{"row", "seed", "state", "epochs", "left"}};
@@ -136,12 +142,11 @@ int run(RunOptions& options, const GlobalOptions& global) {
     print_status(plan_status(request), options.json);
     return 0;
   }
-  const auto left = not_done(plan_status(request));
   if (options.dry_run) {
-    print_status(left, options.json);
+    print_status(not_done(plan_status(request)), options.json);
     return 0;
   }
-  if (left.empty()) {
+  if (not_done(plan_status(request)).empty()) {
     spdlog::info("{}: nothing to do, every row is done", request.out.string());
     if (options.json) print_status(plan_status(request), true);
     return 0;

@@ -1,5 +1,7 @@
 #include "commands/settings.h"
 
+#include <spdlog/spdlog.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -7,6 +9,7 @@
 #include "ekd/commands/environment.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
+#include "ekd/core/text.h"
 #include "ekd/settings/config.h"
 #include "ekd/settings/config_io.h"
 #include "ekd/train/training_run.h"
@@ -39,6 +42,12 @@ std::string text_for(const Field& field, const std::string& text) {
   return text;
 }
 
+// "--fit-on "$FILE"" with a variable that is not set is a mistake; --set KEY= is the way to say nothing.
+const std::string& not_empty(const std::string& text, const std::string& flag) {
+  if (text.empty()) throw UsageError(flag + ": takes a value, not ''");
+  return text;
+}
+
 std::string help_of(const Field& field) {
   const std::string value = field_json(field).dump();
   return field.help + " (" + field.key + "; " + accepted_text(field) +
@@ -63,9 +72,9 @@ Settings::Settings(CLI::App& app, const std::vector<Field>& fields) : app_(app) 
     option->group(title(field.key.substr(0, field.key.find('.'))));
     keys_[option] = field.key;
   }
-  app.add_option("--config", config_file_, "JSON file with settings, as --print-config shows them")
-      ->type_name("FILE")
-      ->group("Config");
+  config_option_ = app.add_option("--config", config_file_, "JSON file with settings, as --print-config shows them")
+                       ->type_name("FILE")
+                       ->group("Config");
   set_option_ = app.add_option("--set", sets_, "key.path=value, for any setting; repeat for several")
                     ->expected(1)
                     ->take_all()
@@ -88,13 +97,15 @@ std::vector<std::string> Settings::option_names() const {
 
 std::set<std::string> Settings::apply(const std::vector<Field>& fields) const {
   std::set<std::string> given;
-  if (!config_file_.empty()) given = apply_file(fields, config_file_);
+  if (config_option_->count() > 0) given = apply_file(fields, not_empty(config_file_, "--config"));
   for (const auto& field : fields) {
     if (field.flag.empty()) continue;
     const std::string variable = environment_name(field.flag);
     const char* value = std::getenv(variable.c_str());
     if (value == nullptr || *value == '\0') continue;
     apply_text(fields, field.key, text_for(field, value), variable);
+    // The same name may be meant for another command: --temperature is distill's, too.
+    if (field.key.starts_with("evaluate.")) spdlog::warn("{} sets {} to {}", variable, field.key, value);
     given.insert(field.key);
   }
   apply_typed(fields, given);
@@ -121,9 +132,13 @@ void Settings::apply_typed(const std::vector<Field>& fields, std::set<std::strin
       apply_text(fields, field.key, text_for(field, option->results().at(nth)), field.flag);
     } else if (is_text_list(field)) {
       // A repeated flag is one list.
-      if (nth == 0) apply_json(fields, layer_of(field.key, values_.at(field.flag)), field.flag);
+      if (nth > 0) continue;
+      for (const auto& text : values_.at(field.flag)) check_utf8(not_empty(text, field.flag), field.key, field.flag);
+      apply_json(fields, layer_of(field.key, values_.at(field.flag)), field.flag);
+    } else if (std::holds_alternative<std::vector<std::int64_t>*>(field.value)) {
+      if (nth == 0) apply_text(fields, field.key, join(values_.at(field.flag), ","), field.flag);
     } else {
-      apply_text(fields, field.key, values_.at(field.flag).at(nth), field.flag);
+      apply_text(fields, field.key, not_empty(values_.at(field.flag).at(nth), field.flag), field.flag);
     }
   }
 }

@@ -35,7 +35,7 @@ class Settings {
   std::vector<std::string> sets_;
   std::map<std::string, std::vector<std::string>> values_;  // by flag
   std::map<const CLI::Option*, std::string> keys_;          // field key by option
-  CLI::Option* set_option_ = nullptr;
+  CLI::Option *set_option_ = nullptr, *config_option_ = nullptr;
   bool print_ = false;
 };
 

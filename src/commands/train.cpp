@@ -57,14 +57,23 @@ Config read_settings(const TrainingOptions& options, Command command, std::strin
   return config;
 }
 
-void print_result(const nlohmann::ordered_json& result, const std::string& run_dir) {
+std::string result_text(const nlohmann::ordered_json& result) {
   const auto& best = result.at("best");
-  const std::string best_name = fmt::format("best, epoch {} (chosen on {})", best.at("epoch").get<int>() + 1,
-                                            best.at("selected_on").get<std::string>());
-  const std::string text =
-      metrics_table({{"last", metrics_from_json(result.at("last"))}, {best_name, metrics_from_json(best)}});
-  std::printf("%s: %s on the test set\n%s", run_dir.c_str(), result.at("model").get<std::string>().c_str(),
-              text.c_str());
+  const std::string by = best.value("selected_by", "accuracy");
+  const std::string best_name =
+      fmt::format("best, epoch {} (chosen on {}{})", best.at("epoch").get<std::int64_t>() + 1,
+                  best.at("selected_on").get<std::string>(), by == "accuracy" ? "" : " by " + by);
+  return result.at("model").get<std::string>() + " on the test set\n" +
+         metrics_table({{"last", metrics_from_json(result.at("last"))}, {best_name, metrics_from_json(best)}});
+}
+
+// The result of a finished run is read from its file, which somebody may have edited.
+void print_result(const nlohmann::ordered_json& result, const std::string& run_dir) {
+  try {
+    std::printf("%s: %s", run_dir.c_str(), result_text(result).c_str());
+  } catch (const nlohmann::json::exception& error) {
+    throw WeightsError(RunFiles(run_dir).result().string() + ": is damaged: " + error.what());
+  }
 }
 
 int run(const TrainingOptions& options, Command command, const GlobalOptions& global) {
@@ -104,6 +113,7 @@ CommandRow add_training_command(CLI::App& root, Command command, GlobalOptions& 
   app->add_flag("--dry-run", options->dry_run, "check everything, print what would be trained, and stop")
       ->group("Config");
   app->add_option("--run-dir", options->run_dir, "the run's folder (default: a name under runs/ made of the settings)")
+      ->check([](const std::string& text) { return text.empty() ? "takes a folder, not ''" : ""; })
       ->type_name("DIR")
       ->group("Run");
   app->add_flag("--resume", options->resume, "go on with the run in --run-dir; start it where there is none")

@@ -67,13 +67,48 @@ std::string write_and_rename(const fs::path& path, const fs::path& temporary,
   return {};
 }
 
+std::string replace(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
+  const fs::path temporary = folder_of(path) / ("." + path.filename().string() + ".tmp." + std::to_string(::getpid()));
+  std::string failure = write_and_rename(path, temporary, pieces);
+  if (!failure.empty()) ::unlink(temporary.c_str());
+  return failure;
+}
+
+// What is no file cannot be replaced by one. Does not wait for a reader of a pipe.
+std::string write_into(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!file.valid()) return errno == ENXIO ? "cannot write: nobody reads from it" : "cannot write: " + reason();
+  if (::fcntl(file.get(), F_SETFL, O_WRONLY) != 0) return "cannot write: " + reason();
+  for (const auto piece : pieces)
+    if (!write_all(file.get(), piece)) return "cannot write: " + reason();
+  return file.close() == 0 ? "" : "cannot close: " + reason();
+}
+
+// The file at the end of a chain of links, which need not be there yet.
+fs::path end_of_links(fs::path path) {
+  std::error_code error;
+  for (int links = 0; links < 40 && fs::is_symlink(path, error); ++links) {
+    const fs::path target = fs::read_symlink(path, error);
+    if (error) break;
+    path = target.is_absolute() ? target : folder_of(path) / target;
+  }
+  return path;
+}
+
+std::string write_whole(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
+  std::error_code error;
+  const fs::file_type type = fs::status(path, error).type();
+  if (type == fs::file_type::directory) return "cannot write: is a folder";
+  if (type == fs::file_type::block) return "cannot write: is a block device";
+  const bool is_file = type == fs::file_type::regular || type == fs::file_type::not_found || error;
+  return is_file ? replace(end_of_links(path), pieces) : write_into(path, pieces);
+}
+
 }  // namespace
 
 void write_file_atomically(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
-  const fs::path temporary = folder_of(path) / ("." + path.filename().string() + ".tmp." + std::to_string(::getpid()));
-  const std::string failure = write_and_rename(path, temporary, pieces);
+  const std::string failure = write_whole(path, pieces);
   if (failure.empty()) return;
-  ::unlink(temporary.c_str());
   std::size_t needed = 0;
   for (const auto piece : pieces) needed += piece.size();
   throw IoError(path.string() + ": " + failure + " (" + std::to_string(needed) + " bytes needed)");
@@ -85,7 +120,7 @@ void write_file_atomically(const fs::path& path, std::string_view text) {
 }
 
 std::vector<std::byte> read_file(const fs::path& path) {
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));  // does not wait for a pipe's writer
   if (!file.valid()) throw IoError(path.string() + ": cannot open: " + reason());
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) throw IoError(path.string() + ": cannot read: " + reason());
@@ -125,6 +160,10 @@ void make_directories(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
   if (error) throw IoError(path.string() + ": cannot create the folder: " + error.message());
+}
+
+void remove_file(const fs::path& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw IoError(path.string() + ": cannot remove: " + reason());
 }
 
 void remove_stale_temporaries(const fs::path& folder) {

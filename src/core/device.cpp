@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <memory>
@@ -23,6 +24,11 @@ namespace {
 bool fused = true;
 
 bool cpu_has_bf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
+
+std::int64_t usable_cores() {
+  cpu_set_t allowed;
+  return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+}
 
 // The N of "cuda:N", 0 for "cuda"; nothing where the text is neither.
 std::optional<int> cuda_index(const std::string& text) {
@@ -98,13 +104,13 @@ std::string precision_name(Precision precision) { return precision == Precision:
 at::ScalarType image_dtype(Precision precision) { return precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat; }
 
 void set_threads(std::int64_t threads) {
+  const std::int64_t cores = usable_cores();
   if (threads == 0) {
-    cpu_set_t allowed;
-    threads = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
-    if (const char* omp = std::getenv("OMP_NUM_THREADS"); omp != nullptr && std::atoi(omp) > 0)
-      threads = std::atoi(omp);
+    const char* omp = std::getenv("OMP_NUM_THREADS");
+    threads = omp != nullptr && std::atoi(omp) > 0 ? std::min<std::int64_t>(std::atoi(omp), cores) : cores;
   }
-  at::set_num_threads(static_cast<int>(threads));
+  if (threads > cores) spdlog::warn("--threads {}: there are {} cores, so {} threads are used", threads, cores, cores);
+  at::set_num_threads(static_cast<int>(std::min(threads, cores)));
 }
 
 void set_deterministic(bool deterministic) {

@@ -2,11 +2,11 @@
 
 #include <fcntl.h>
 #include <spdlog/sinks/base_sink.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -44,6 +44,17 @@ std::vector<LogFile*> g_files;
 thread_local bool t_scoped = false;
 thread_local LogFile* t_file = nullptr;
 
+// A console that has gone away is no reason to stop: the log files have the lines.
+class ConsoleSink : public spdlog::sinks::base_sink<std::mutex> {
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t text;
+    formatter_->format(message, text);
+    std::fwrite(text.data(), 1, text.size(), stderr);
+  }
+  void flush_() override { std::fflush(stderr); }
+};
+
 // Hands each line to the log files it is meant for.
 class FilesSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
  protected:
@@ -69,7 +80,7 @@ bool stderr_takes_colour() {
 }
 
 void set_up_log(int verbosity) {
-  auto console = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  auto console = std::make_shared<ConsoleSink>();
   auto files = std::make_shared<FilesSink>();
   for (spdlog::sink_ptr sink : std::initializer_list<spdlog::sink_ptr>{console, files})
     sink->set_formatter(std::make_unique<LevelFormatter>());

@@ -38,6 +38,15 @@ constexpr std::array<DTypeRow, 10> kDTypes{{{DType::kF64, "F64", 8},
                                             {DType::kU8, "U8", 1},
                                             {DType::kBool, "BOOL", 1}}};
 
+// The size of an element in files of other tools, where it is known: ekd has no use for such tensors, but its file may
+// hold others.
+std::size_t foreign_size(std::string_view name) {
+  if (name == "U64" || name == "C64") return 8;
+  if (name == "U32") return 4;
+  if (name == "U16") return 2;
+  return name.starts_with("F8_") ? 1 : 0;
+}
+
 const DTypeRow& row_of(DType dtype) {
   return *std::find_if(kDTypes.begin(), kDTypes.end(), [&](const DTypeRow& row) { return row.dtype == dtype; });
 }
@@ -69,10 +78,11 @@ TensorEntry read_entry(const std::string& key, const nlohmann::json& value, std:
   const auto dtype_text = value["dtype"].get<std::string>();
   const auto* dtype =
       std::find_if(kDTypes.begin(), kDTypes.end(), [&](const DTypeRow& row) { return row.name == dtype_text; });
-  if (dtype == kDTypes.end()) reject(file, where + " has the unknown dtype '" + dtype_text + "'");
-  entry.dtype = dtype->dtype;
+  entry.stated_dtype = dtype_text;
+  entry.dtype = dtype == kDTypes.end() ? DType::kOther : dtype->dtype;
+  const std::size_t element = dtype == kDTypes.end() ? foreign_size(dtype_text) : dtype->size;
 
-  std::size_t bytes = dtype->size, bytes_without_zeros = dtype->size;
+  std::size_t bytes = element, bytes_without_zeros = std::max<std::size_t>(element, 1);
   for (const auto& size : value["shape"]) {
     const auto number = whole_number(size);
     if (!number) reject(file, where + " has a shape that is not a list of whole numbers");
@@ -86,7 +96,7 @@ TensorEntry read_entry(const std::string& key, const nlohmann::json& value, std:
   }
   const auto begin = whole_number(value["data_offsets"][0]), end = whole_number(value["data_offsets"][1]);
   if (!begin || !end || *begin > *end || *end > data_size) reject(file, where + " has offsets outside the data");
-  if (*end - *begin != bytes) {
+  if (element > 0 && *end - *begin != bytes) {
     reject(file, where + " spans " + std::to_string(*end - *begin) + " bytes, its shape and dtype need " +
                      std::to_string(bytes));
   }
@@ -177,6 +187,7 @@ SafetensorsFile parse_safetensors(std::vector<std::byte> bytes, const std::strin
       file.tensors.push_back(read_entry(key, value, data_size, name));
       continue;
     }
+    if (value.is_null()) continue;
     if (!value.is_object()) reject(name, "its __metadata__ is not an object");
     for (const auto& [meta, text] : value.items()) {
       if (!text.is_string()) reject(name, "its __metadata__ '" + meta + "' is not a string");
@@ -210,7 +221,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Tens
   stated["sha256"] = std::string(kShaDigits, '0');
   // Insertion order keeps the tensors of the header in the order of the data.
   nlohmann::ordered_json header;
-  header["__metadata__"] = {{"format", "pt"}, {"ekd", stated.dump()}};
+  header["__metadata__"] = {{"format", "pt"}, {"ekd", json_text(stated)}};
   std::vector<std::span<const std::byte>> pieces(2);
   std::size_t position = 0;
   for (const auto& tensor : tensors) {
@@ -220,7 +231,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Tens
     pieces.push_back(tensor.bytes);
     position = end;
   }
-  std::string text = header.dump();
+  std::string text = json_text(header);
   text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes,
               ' ');  // aligned data, as the format recommends
   const auto digits_at = text.find(std::string(kShaDigits, '0'));

@@ -14,7 +14,7 @@
 
 namespace ekd {
 
-enum class DType { kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU8, kBool };
+enum class DType { kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU8, kBool, kOther };
 
 std::string_view dtype_name(DType dtype);  // "F32"
 std::size_t dtype_size(DType dtype);       // bytes
@@ -24,6 +24,7 @@ struct TensorEntry {
   DType dtype = DType::kF32;
   std::vector<std::int64_t> shape;
   std::size_t begin = 0, end = 0;  // bytes from the start of the data
+  std::string stated_dtype;        // as the file has it: kOther is whatever ekd has no name for
 };
 
 struct SafetensorsFile {

@@ -6,6 +6,19 @@
 
 namespace ekd {
 
+namespace {
+
+std::string digits_of(std::span<const unsigned char> digest) {
+  std::string text;
+  for (const unsigned char byte : digest) {
+    text += "0123456789abcdef"[byte >> 4];
+    text += "0123456789abcdef"[byte & 15];
+  }
+  return text;
+}
+
+}  // namespace
+
 struct Sha256::Context {
   EVP_MD_CTX* handle = EVP_MD_CTX_new();
   ~Context() { EVP_MD_CTX_free(handle); }
@@ -26,12 +39,15 @@ std::string Sha256::hex() {
   unsigned char digest[32];
   unsigned int size = sizeof digest;
   if (EVP_DigestFinal_ex(context_->handle, digest, &size) != 1) throw std::runtime_error("SHA-256 failed");
-  std::string text;
-  for (const unsigned char byte : digest) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
-  }
-  return text;
+  return digits_of(digest);
+}
+
+std::string sha1_hex(std::span<const std::byte> bytes) {
+  unsigned char digest[20];
+  unsigned int size = sizeof digest;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest, &size, EVP_sha1(), nullptr) != 1)
+    throw std::runtime_error("SHA-1 is not available");
+  return digits_of(digest);
 }
 
 std::string sha256_hex(std::span<const std::byte> bytes) {

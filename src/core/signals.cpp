@@ -1,5 +1,6 @@
 #include "ekd/core/signals.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -9,13 +10,22 @@ namespace ekd {
 namespace {
 
 std::atomic<int> g_stop_signal{0};
-static_assert(std::atomic<int>::is_always_lock_free, "the handler may only touch lock-free atomics");
+std::atomic<bool> g_interrupted{false};  // by SIGINT or SIGTERM
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free,
+              "the handler may only touch lock-free atomics");
 
 std::chrono::steady_clock::time_point g_deadline = std::chrono::steady_clock::time_point::max();
 
 void on_signal(int signal) {
-  if (g_stop_signal.load() != 0 && signal != SIGUSR1) _exit(stop_exit_code(signal));
-  g_stop_signal.store(signal);
+  const bool interrupt = signal == SIGINT || signal == SIGTERM;
+  if (interrupt && g_interrupted.exchange(true)) _exit(stop_exit_code(signal));
+  int none = 0;
+  g_stop_signal.compare_exchange_strong(none, signal);
+}
+
+bool is_ignored(int signal) {
+  struct sigaction now {};
+  return sigaction(signal, nullptr, &now) == 0 && now.sa_handler == SIG_IGN;
 }
 
 }  // namespace
@@ -25,7 +35,17 @@ void install_signal_handlers() {
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaction(signal, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU, SIGALRM, SIGVTALRM, SIGPROF, SIGPWR})
+    if (signal != SIGHUP || !is_ignored(signal)) sigaction(signal, &action, nullptr);
+}
+
+void ignore_write_signals() {
+  for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_IGN);
+}
+
+void open_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) _exit(8);
 }
 
 void set_stop_deadline(std::chrono::steady_clock::time_point deadline) { g_deadline = deadline; }

@@ -63,6 +63,8 @@ class StrictReader : public nlohmann::detail::json_sax_dom_parser<nlohmann::json
 }  // namespace
 
 nlohmann::json parse_strict_json(std::string_view text) {
+  // The library takes it for the end, whatever follows.
+  if (text.find('\0') != std::string_view::npos) throw JsonError("holds a NUL byte");
   try {
     nlohmann::json result;
     StrictReader reader(result);

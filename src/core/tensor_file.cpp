@@ -56,13 +56,19 @@ const at::Tensor* TensorFile::find(const std::string& name) const {
 
 const at::Tensor& TensorFile::at(const std::string& name) const {
   if (const auto* tensor = find(name)) return *tensor;
+  if (const auto found = foreign.find(name); found != foreign.end())
+    throw WeightsError(path + ": tensor '" + name + "' has the unknown dtype '" + found->second + "'");
   throw WeightsError(path + ": tensor '" + name + "' is missing");
 }
 
 TensorFile read_tensor_file(const std::filesystem::path& path) {
   const SafetensorsFile file = read_safetensors(path);
-  TensorFile result{path.string(), {}, own_metadata(file), file.metadata};
+  TensorFile result{path.string(), {}, own_metadata(file), file.metadata, {}};
   for (const auto& entry : file.tensors) {
+    if (entry.dtype == DType::kOther) {
+      result.foreign.emplace(entry.name, entry.stated_dtype);
+      continue;
+    }
     at::Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(scalar_type(entry.dtype)));
     const auto bytes = file.data(entry);
     if (!bytes.empty()) std::memcpy(tensor.mutable_data_ptr(), bytes.data(), bytes.size());
@@ -94,6 +100,10 @@ void copy_into(const std::vector<NamedTensor>& live, const TensorFile& file, con
   std::vector<std::string> missing, misfit;
   for (const auto& [name, tensor] : live) {
     const auto found = stored.find(name);
+    if (const auto foreign = file.foreign.find(prefix + name); foreign != file.foreign.end()) {
+      misfit.push_back(name + " (" + foreign->second + ", expected " + toString(tensor.scalar_type()) + ")");
+      continue;
+    }
     if (found == stored.end()) {
       missing.push_back(name);
       continue;
@@ -111,6 +121,9 @@ void copy_into(const std::vector<NamedTensor>& live, const TensorFile& file, con
   for (const auto& tensor : live) expected.insert(tensor.name);
   for (const auto& item : stored)
     if (!expected.contains(item.first)) unexpected.push_back(item.first);
+  for (const auto& item : file.foreign)
+    if (item.first.starts_with(prefix) && !expected.contains(item.first.substr(prefix.size())))
+      unexpected.push_back(item.first.substr(prefix.size()));
 
   std::vector<std::string> problems;
   if (!missing.empty()) problems.push_back("missing: " + sample(missing));

@@ -15,12 +15,25 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::int64_t kCifar10RecordBytes = kCifarRecordBytes - 1;  // one label
 constexpr const char* kHint = "; scripts/get_cifar100.sh fetches CIFAR-100, --dataset synthetic needs no files";
+
+// What a folder without the files seems to be instead.
+std::string what_lies_there(const fs::path& dir) {
+  std::error_code error;
+  const auto holds = [&](const char* name) { return fs::exists(dir / name, error); };
+  if (holds("data_batch_1.bin") || holds("data_batch_1")) return "; this is CIFAR-10, and ekd reads CIFAR-100";
+  if (holds("train") && holds("meta")) return "; this is CIFAR-100's Python version, and ekd reads the binary version";
+  const fs::path inner = fs::path("cifar-100-binary") / kCifarTrainFile;
+  if (holds(inner.c_str())) return "; it lies in " + (dir / "cifar-100-binary").string();
+  return kHint;
+}
 
 void check_is_file(const fs::path& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
-  if (status.type() == fs::file_type::not_found) throw DataError(path.string() + ": no such file" + kHint);
+  if (status.type() == fs::file_type::not_found)
+    throw DataError(path.string() + ": no such file" + what_lies_there(path.parent_path()));
   if (error) throw IoError(path.string() + ": cannot read: " + error.message());
   if (!fs::is_regular_file(status)) throw DataError(path.string() + ": is not a regular file" + kHint);
 }
@@ -50,6 +63,11 @@ CifarFile read_cifar_file(const fs::path& path, std::int64_t usual_records, std:
   const std::string accepted =
       "accepted: whole records of " + std::to_string(kCifarRecordBytes) + " bytes, at least one";
   if (bytes == 0) throw DataError(path.string() + ": is empty; " + accepted);
+  if (bytes % kCifarRecordBytes != 0 && bytes % kCifar10RecordBytes == 0) {
+    throw DataError(path.string() + ": " + std::to_string(bytes) + " bytes are " +
+                    std::to_string(bytes / kCifar10RecordBytes) + " records of CIFAR-10 (" +
+                    std::to_string(kCifar10RecordBytes) + " bytes), and ekd reads CIFAR-100; " + accepted);
+  }
   if (bytes % kCifarRecordBytes != 0) {
     throw DataError(path.string() + ": " + std::to_string(bytes) + " bytes are " + std::to_string(file.size()) +
                     " records and " + std::to_string(bytes % kCifarRecordBytes) + " bytes; " + accepted);

@@ -9,6 +9,17 @@
 namespace ekd {
 namespace {
 
+// What tells CIFAR-100's own images. The files' SHA-1 are those that Apache MXNet publishes
+// (gluon.data.vision.CIFAR100) for the official cifar-100-binary.tar.gz, whose MD5 is 03b5dce01913d631647c71ecec9e9cb8.
+struct KnownSums {
+  std::int64_t records;
+  const char *sha1, *sum_of_records;
+};
+constexpr KnownSums kTrainSums{kCifarTrainRecords, "e207cd2e05b73b1393c74c7f5e7bea451d63e08e",
+                               "11a8c0941d0e37831bc7e85560ab5802a1d6a571e18cee74aca962870143967a"};
+constexpr KnownSums kTestSums{kCifarTestRecords, "8fb6623e830365ff53cf14adec797474f5478006",
+                              "426b9a31732b354e1c8efa1d0b13e0d3984b9babeab86c0ceec6b524a6a4bad6"};
+
 // Sums are exact in integers; 2^63 holds more than 10^14 pixels.
 void measure_pixels(const CifarFile& file, DataFileReport& report) {
   constexpr std::int64_t kPlane = kCifarSide * kCifarSide;
@@ -29,12 +40,31 @@ void measure_pixels(const CifarFile& file, DataFileReport& report) {
   }
 }
 
-DataFileReport measure(const CifarFile& file, const char* name) {
+// The checksum of the records' checksums in their order by value: the same in whatever order the records lie.
+std::string sum_of_records(const CifarFile& file) {
+  std::vector<std::string> sums;
+  for (std::int64_t record = 0; record < file.size(); ++record)
+    sums.push_back(
+        sha256_hex(file.bytes().subspan(static_cast<std::size_t>(record * kCifarRecordBytes), kCifarRecordBytes)));
+  std::ranges::sort(sums);
+  Sha256 hash;
+  for (const auto& sum : sums) hash.update(sum);
+  return hash.hex();
+}
+
+std::string known_file(const CifarFile& file, const KnownSums& sums) {
+  if (file.size() != sums.records) return "";
+  if (sha1_hex(file.bytes()) == sums.sha1) return "official";
+  return sum_of_records(file) == sums.sum_of_records ? "reordered" : "";
+}
+
+DataFileReport measure(const CifarFile& file, const char* name, const KnownSums& sums) {
   DataFileReport report;
   report.name = name;
   report.bytes = static_cast<std::int64_t>(file.bytes().size());
   report.records = file.size();
   report.sha256 = sha256_hex(file.bytes());
+  report.known = known_file(file, sums);
   report.class_counts.assign(kCifarClasses, 0);
   report.coarse_counts.assign(kCifarCoarseClasses, 0);
   for (std::int64_t record = 0; record < file.size(); ++record) {
@@ -75,8 +105,8 @@ DataFolderReport inspect_data_folder(const std::filesystem::path& dir) {
   report.class_names = read_label_names(dir / kCifarFineNamesFile, kCifarClasses, report.warnings);
   if (!std::filesystem::exists(dir / kCifarFineNamesFile))
     report.warnings.push_back((dir / kCifarFineNamesFile).string() + ": is missing; classes go without names");
-  report.train = measure(train, kCifarTrainFile);
-  report.test = measure(test, kCifarTestFile);
+  report.train = measure(train, kCifarTrainFile, kTrainSums);
+  report.test = measure(test, kCifarTestFile, kTestSums);
   warn_of_empty_classes(report.train, report.warnings);
   warn_of_empty_classes(report.test, report.warnings);
   warn_of_mixed_coarse_labels(train, test, report.warnings);

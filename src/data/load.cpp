@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "data/cifar100.h"
@@ -21,12 +22,21 @@ std::vector<std::uint8_t> labels_of(const CifarFile& file) {
   return labels;
 }
 
+// A set of ten classes in this layout would train a hundred outputs.
+void warn_of_absent_classes(const std::vector<std::uint8_t>& labels, const DataConfig& config) {
+  const std::int64_t present = std::ranges::max(labels) + 1;
+  if (present < (config.classes == 0 ? kCifarClasses : config.classes))
+    spdlog::warn("{}: no record is of a class above {}; --classes {} trains a network of {}", config.dir, present - 1,
+                 present, present);
+}
+
 Dataset load_cifar100(const DataConfig& config) {
   const std::filesystem::path dir = config.dir;
   std::vector<std::string> warnings;
   const CifarFile train = read_cifar_file(dir / kCifarTrainFile, kCifarTrainRecords, warnings);
   const CifarFile test = read_cifar_file(dir / kCifarTestFile, kCifarTestRecords, warnings);
   const SplitRows rows = split_rows(labels_of(train), labels_of(test), kCifarClasses, config);
+  warn_of_absent_classes(labels_of(train), config);
   Dataset data;
   data.class_names = read_label_names(dir / kCifarFineNamesFile, kCifarClasses, warnings);
   for (const std::string& warning : warnings) spdlog::warn("{}", warning);

@@ -1,5 +1,6 @@
 #include "ekd/evaluate/evaluation.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 #include <spdlog/spdlog.h>
 
@@ -33,6 +34,28 @@ const ImageSet& split_of(const Dataset& data, const std::string& split) {
   return set;
 }
 
+// What is written must not be what is read. `sources` are those of the members that are networks.
+void check_output(const EvaluationRequest& request, const std::vector<ModelSource>& sources) {
+  if (request.save_predictions.empty()) return;
+  std::vector<std::filesystem::path> read{request.fit_on};
+  for (std::size_t i = 0; i < sources.size(); ++i)
+    read.push_back(request.members[i].predictions ? std::filesystem::path(request.members[i].path) : sources[i].file);
+  for (const auto& path : read) {
+    std::error_code error;
+    if (std::filesystem::is_regular_file(path, error) &&
+        std::filesystem::equivalent(path, request.save_predictions, error))
+      throw UsageError("--save-predictions " + request.save_predictions + ": is " + path.string() +
+                       ", which is read here");
+  }
+}
+
+// The splits that are asked about.
+std::set<std::string> splits_of(const EvaluationRequest& request) {
+  std::set<std::string> splits{request.split};
+  if (request.fit_temperature && request.fit_on.empty()) splits.insert("val");
+  return splits;
+}
+
 ImageSet on_device(const ImageSet& set, at::Device device) { return {set.images.to(device), set.labels.to(device)}; }
 
 // Loads the data once and asks every network; saved predictions need neither.
@@ -47,8 +70,12 @@ class Networks {
       sources_.push_back(member.predictions ? ModelSource{} : resolve_model_source(member.path));
       if (!member.predictions && !sources_.back().run.empty()) runs.push_back(sources_.back().run.string());
     }
+    check_output(request, sources_);
     const bool any = std::ranges::any_of(request.members, [](const auto& member) { return !member.predictions; });
-    if (any) data_ = load_dataset(evaluation_data(request.data, request.given, runs));
+    if (!any) return;
+    data_ = load_dataset(evaluation_data(request.data, request.given, runs, splits_of(request)));
+    spdlog::debug("{} on {}, {}: {} test images", data_->name, compute_description(device_), precision_name(precision_),
+                  data_->test.size());
   }
 
   at::Device device() const { return device_; }
@@ -64,7 +91,13 @@ class Networks {
     }
     try {
       loaded.model->to(device_);
-      return predict(*loaded.model, set, {data_->normalisation, request_.batch_size, precision_});
+      Predictions said = predict(*loaded.model, set, {data_->normalisation, request_.batch_size, precision_});
+      if (!said.logits.isfinite().all().item<bool>())
+        throw NonFiniteError(sources_[member].file.string() + ": its answers to the " + split +
+                             " split are not finite");
+      return said;
+    } catch (const Error&) {
+      throw;
     } catch (const std::exception& error) {
       const std::string doing =
           "evaluating " + loaded.model->spec().name + " with batch size " + std::to_string(request_.batch_size);
@@ -97,9 +130,10 @@ at::Tensor combine(const EvaluationRequest& request, const std::vector<Predictio
   if (members.size() == 1) return scaled_logits(members.front().logits);
   std::vector<at::Tensor> log_probs;
   std::vector<double> weights;
+  const double largest = std::ranges::max(request.members, {}, &EvaluationMember::weight).weight;
   for (std::size_t i = 0; i < members.size(); ++i) {
     log_probs.push_back(log_probabilities(members[i].logits));
-    weights.push_back(request.members[i].weight);
+    weights.push_back(request.members[i].weight / largest);  // whose sum is finite
   }
   return ensemble_log_probabilities(log_probs, weights);
 }
@@ -169,8 +203,6 @@ EvaluationResult evaluate(const EvaluationRequest& request, const Networks& netw
   const auto start = std::chrono::steady_clock::now();
   const auto members = answers(request, networks, request.split);
   const at::Tensor unscaled = combine(request, members);
-  if (!request.save_predictions.empty()) save(request, members, unscaled);
-
   EvaluationResult result{{}, request.temperature, std::nullopt, request.members};
   if (request.fit_temperature) {
     const TemperatureFit fitted = fit(request, networks, unscaled.size(1));
@@ -180,6 +212,7 @@ EvaluationResult evaluate(const EvaluationRequest& request, const Networks& netw
   }
   const at::Tensor logits = result.temperature ? scaled_logits(unscaled, *result.temperature) : unscaled;
   result.metrics = compute_metrics(logits, members.front().labels, {request.bins.begin(), request.bins.end()});
+  if (!request.save_predictions.empty()) save(request, members, unscaled);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   spdlog::debug("predictions and metrics of {} images: {:.2f} images/s", unscaled.size(0),
                 static_cast<double>(unscaled.size(0)) / seconds);
@@ -212,7 +245,8 @@ std::vector<Field> evaluation_fields(EvaluationRequest& request) {
        {"run.device", &request.device, {}, "--device", "auto, cpu, cuda or cuda:N"},
        {"run.precision", &request.precision, one_of({"auto", "fp32", "bf16"}), "--precision",
         "auto: bf16 where the hardware has it"},
-       {"run.threads", &request.threads, between(0, 1024), "--threads", "CPU threads; 0: one per core"}});
+       {"run.threads", &request.threads, between(0, 1024), "--threads",
+        "CPU threads, at most one per core; 0: OMP_NUM_THREADS, else one per core"}});
   return fields;
 }
 

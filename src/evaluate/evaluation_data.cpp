@@ -24,10 +24,18 @@ DataConfig data_of_run(const std::string& run) {
   return stored;
 }
 
+// Whether a setting decides which images are in one of the splits.
+bool decides(const std::string& key, const std::set<std::string>& splits) {
+  if (key == "data.train_limit") return splits.contains("train");
+  if (key == "data.test_limit") return splits.contains("test");
+  if (key == "data.val_size") return splits.contains("train") || splits.contains("val");
+  return true;
+}
+
 }  // namespace
 
 DataConfig evaluation_data(const DataConfig& given, const std::set<std::string>& keys,
-                           const std::vector<std::string>& runs) {
+                           const std::vector<std::string>& runs, const std::set<std::string>& splits) {
   if (runs.empty()) return given;
   DataConfig first = data_of_run(runs.front()), result = first, ours = given;
   const auto before = data_fields(first), fields = data_fields(result), typed = data_fields(ours);
@@ -35,7 +43,8 @@ DataConfig evaluation_data(const DataConfig& given, const std::set<std::string>&
     DataConfig other = data_of_run(runs[i]);
     const auto others = data_fields(other);
     for (std::size_t f = 0; f < fields.size(); ++f)
-      if (!keys.contains(fields[f].key) && field_json(others[f]) != field_json(before[f]))
+      if (decides(fields[f].key, splits) && !keys.contains(fields[f].key) &&
+          field_json(others[f]) != field_json(before[f]))
         throw UsageError(runs[0] + " and " + runs[i] +
                          " were trained with different data settings; say which to use with " + fields[f].flag);
   }

@@ -1,5 +1,6 @@
 #include "ekd/evaluate/model_file.h"
 
+#include <ATen/TensorOperators.h>
 #include <spdlog/spdlog.h>
 
 #include <charconv>
@@ -40,12 +41,40 @@ std::optional<std::int64_t> classes_by_head(const TensorFile& file, const std::s
   return bias->size(0);
 }
 
-// The network all of whose tensor names, and no others, are in the file.
-std::optional<std::string> model_by_names(const TensorFile& file) {
-  const auto stored = names_of(file.tensors);
+// The network that has these tensors and no others.
+std::optional<std::string> model_by_names(const std::set<std::string>& stored) {
   for (const auto& name : model_registry().names())
     if (names_of(model_state(*make_model({.name = name}, /*seed=*/0))) == stored) return name;
   return std::nullopt;
+}
+
+// What stands before all names, "module." or "net.student.", of a known network.
+std::optional<std::string> prefix_before_names(std::set<std::string> stored) {
+  std::string prefix;
+  while (!stored.empty()) {
+    const std::string first = stored.begin()->substr(0, stored.begin()->find('.') + 1);
+    std::set<std::string> rest;
+    for (const auto& name : stored)
+      if (!first.empty() && name.starts_with(first)) rest.insert(name.substr(first.size()));
+    if (rest.size() < stored.size()) return std::nullopt;
+    prefix += first;
+    stored = std::move(rest);
+    if (model_by_names(stored)) return prefix;
+  }
+  return std::nullopt;
+}
+
+// Why tensors may not fit the network `name`; empty where that cannot be told.
+std::string cause_of_misfit(const TensorFile& file, const std::string& name) {
+  const auto stored = names_of(file.tensors);
+  if (const auto other = model_by_names(stored); other && *other != name)
+    return "; they are those of " + *other + ", not of " + name + " as was said";
+  if (const auto prefix = prefix_before_names(stored))
+    return *prefix == "module." ? "; all names begin with 'module.', as DataParallel writes them: "
+                                  "scripts/convert_weights.py takes that off"
+                                : "; all names begin with '" + *prefix + "': scripts/convert_weights.py --prefix " +
+                                      *prefix + " takes that off";
+  return "";
 }
 
 [[noreturn]] void reject_model(const TensorFile& file, const std::string& name) {
@@ -84,13 +113,13 @@ ModelSpec identify(const TensorFile& file, const std::string& fallback_model) {
   if (model != file.metadata.end()) {
     spec.name = model->second;
     if (model_registry().find(spec.name) == nullptr) reject_model(file, spec.name);
-  } else if (const auto by_names = model_by_names(file)) {
+  } else if (const auto by_names = model_by_names(names_of(file.tensors))) {
     spec.name = *by_names;
   } else if (!fallback_model.empty()) {
     spec.name = fallback_model;
   } else {
     throw WeightsError(file.path + ": its tensors fit none of " + join(model_registry().names()) +
-                       " and its metadata names no network; --model names one");
+                       " and its metadata names no network; --model names one" + cause_of_misfit(file, ""));
   }
   const auto stated = file.metadata.find("num_classes");
   const auto classes =
@@ -134,13 +163,24 @@ ModelSource resolve_model_source(const std::string& text) {
   return {text, file, path};
 }
 
+void copy_weights(const TensorFile& file, const Classifier& model) {
+  const auto state = model_state(model);
+  try {
+    copy_into(state, file);
+  } catch (const WeightsError& error) {
+    throw WeightsError(error.what() + cause_of_misfit(file, model.spec().name));
+  }
+  for (const auto& [name, tensor] : state)
+    if (tensor.is_floating_point() && !tensor.isfinite().all().item<bool>())
+      throw WeightsError(file.path + ": '" + name + "' holds values that are not finite");
+}
+
 LoadedModel load_model(const ModelSource& source, const std::string& fallback_model) {
   const TensorFile file = read_tensor_file(source.file);
   LoadedModel loaded{make_model(identify(file, fallback_model), /*seed=*/0), {}, file.own};
-  const auto state = model_state(*loaded.model);
-  copy_into(state, file);
+  copy_weights(file, *loaded.model);
   loaded.model->set_training(false);
-  loaded.sha256 = digest(state);
+  loaded.sha256 = digest(model_state(*loaded.model));
   return loaded;
 }
 

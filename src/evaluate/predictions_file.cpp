@@ -1,11 +1,21 @@
 #include "ekd/evaluate/predictions_file.h"
 
 #include <ATen/TensorOperators.h>
+#include <spdlog/spdlog.h>
 
 #include "ekd/core/error.h"
 #include "ekd/core/tensor_file.h"
 
 namespace ekd {
+
+namespace {
+
+bool look_like_probabilities(const at::Tensor& logits) {
+  const at::Tensor sums = logits.to(at::kDouble).sum(1);
+  return logits.size(1) > 1 && (logits >= 0).all().item<bool>() && ((sums - 1).abs() < 1e-3).all().item<bool>();
+}
+
+}  // namespace
 
 Predictions load_predictions(const std::filesystem::path& path) {
   const TensorFile file = read_tensor_file(path);
@@ -29,6 +39,11 @@ Predictions load_predictions(const std::filesystem::path& path) {
   // The log of an ensemble's mean probability may be -inf, but not in a whole row.
   const auto largest = predictions.logits.amax({1});
   if (!largest.isfinite().all().item<bool>()) reject("has logits that are not numbers");
+  if (look_like_probabilities(predictions.logits))
+    spdlog::warn(
+        "{}: every row of 'logits' is of numbers in [0, 1] that sum to 1: are they probabilities? Their "
+        "logarithms are logits",
+        path.string());
   return predictions;
 }
 

@@ -14,7 +14,12 @@ std::vector<LossSetting> distillation_loss_settings() {
 
 std::vector<Field> distill_fields(DistillConfig& distill, const std::vector<LossSetting>& of_losses) {
   std::vector<Field> fields{
-      {"distill.teachers", &distill.teachers, {}, "--teacher", "[NAME=]RUN_OR_WEIGHTS; repeat for several teachers"},
+      {"distill.teachers",
+       &distill.teachers,
+       {},
+       "--teacher",
+       "[NAME=]RUN_OR_WEIGHTS; repeat for several teachers",
+       OnResume::kSameContent},
       {"distill.loss", &distill.loss, one_of(distillation_loss_registry().names()), "--loss",
        "what holds the student against its teachers"},
       {"distill.kd", &distill.kd, one_of(combination_registry().names()), "--kd", "how several teachers combine"},

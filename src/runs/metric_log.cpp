@@ -5,23 +5,40 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
+#include "ekd/core/field.h"
+#include "ekd/core/strict_json.h"
 
 namespace ekd {
+namespace {
+
+// A whole line; nothing where a crash cut it off or somebody edited it so that it is none.
+std::optional<nlohmann::ordered_json> read_line(std::string_view text) {
+  try {
+    parse_strict_json(text);
+  } catch (const JsonError&) {
+    return std::nullopt;
+  }
+  auto line = nlohmann::ordered_json::parse(text);  // in its own order
+  if (!line.is_object() || !line.contains("epoch") || !line["epoch"].is_number_integer()) return std::nullopt;
+  const auto epoch = line["epoch"].get<double>();
+  return epoch >= 0 && epoch <= kMaxCount ? std::optional(std::move(line)) : std::nullopt;
+}
+
+}  // namespace
 
 std::vector<nlohmann::ordered_json> read_metrics(const std::filesystem::path& path) {
   std::vector<nlohmann::ordered_json> lines;
-  if (!std::filesystem::exists(path)) return lines;
+  if (!path_exists(path)) return lines;
   const std::string text = read_text(path);
   std::string_view rest(text);
   for (auto end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
-    auto line = nlohmann::ordered_json::parse(rest.substr(0, end), nullptr, /*allow_exceptions=*/false);
-    if (line.is_object() && line.contains("epoch") && line["epoch"].is_number_integer())
-      lines.push_back(std::move(line));
+    if (auto line = read_line(rest.substr(0, end))) lines.push_back(*std::move(line));
     rest.remove_prefix(end + 1);
   }
   return lines;

@@ -2,8 +2,10 @@
 
 #include <spdlog/fmt/fmt.h>
 #include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "ekd/core/log.h"
@@ -12,11 +14,16 @@ namespace ekd {
 namespace {
 
 constexpr std::chrono::milliseconds kRedraw{200};
-constexpr std::chrono::seconds kLineEvery{30};
+constexpr std::chrono::seconds kFirstLine{5}, kLineEvery{30};
 constexpr int kBarWidth = 24;
 
 double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
+}
+
+std::size_t terminal_width() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
 }
 
 }  // namespace
@@ -48,7 +55,7 @@ std::string Progress::line(const std::string& label, std::int64_t done_steps) co
   const double seconds = seconds_between(start_, Clock::now());
   const auto made = static_cast<double>(done_steps - first_step_),
              left = static_cast<double>(total_steps_ - done_steps);
-  return fmt::format("{}  step {}/{}  {:.0f} images/s  {} left", label, done_steps, total_steps_, images_per_second(),
+  return fmt::format("{}  {:.0f} images/s  {} left", label, images_per_second(),
                      duration_text(made > 0 ? seconds / made * left : 0));
 }
 
@@ -57,8 +64,9 @@ void Progress::step(const std::string& label, std::int64_t done_steps, std::int6
   const auto now = Clock::now();
   if (style_ == ProgressStyle::kNone) return;
   if (style_ == ProgressStyle::kLines) {
-    if (now - drawn_ < kLineEvery) return;
+    if (now - drawn_ < (visible_ ? kLineEvery : kFirstLine)) return;
     drawn_ = now;
+    visible_ = true;
     spdlog::info("{}", line(label, done_steps));
     return;
   }
@@ -66,13 +74,15 @@ void Progress::step(const std::string& label, std::int64_t done_steps, std::int6
   drawn_ = now;
   const auto filled = static_cast<int>(kBarWidth * done_steps / std::max<std::int64_t>(total_steps_, 1));
   const std::string bar = std::string(filled, '#') + std::string(kBarWidth - filled, '.');
-  std::fprintf(stderr, "\r\033[K[%s] %s", bar.c_str(), line(label, done_steps).c_str());
+  std::string text = fmt::format("[{}] {}", bar, line(label, done_steps));
+  text.resize(std::min(text.size(), terminal_width() - 1));  // a line that wraps could not be taken away
+  std::fprintf(stderr, "\r\033[K%s", text.c_str());
   std::fflush(stderr);
   visible_ = true;
 }
 
 void Progress::clear() {
-  if (!visible_) return;
+  if (!visible_ || style_ != ProgressStyle::kBar) return;
   std::fputs("\r\033[K", stderr);
   std::fflush(stderr);
   visible_ = false;

@@ -3,6 +3,7 @@
 #include <torch/version.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
 #include <string>
 
@@ -13,6 +14,8 @@
 
 namespace ekd {
 namespace {
+
+constexpr int kMostResumes = 1'000'000;  // somebody may have edited the file
 
 std::string utc_now() {
   const std::time_t now = std::time(nullptr);
@@ -26,9 +29,24 @@ std::string utc_now() {
 }  // namespace
 
 nlohmann::json read_run_record(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) return nlohmann::json::object();
-  auto old = nlohmann::json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
-  return old.is_object() ? old : nlohmann::json::object();
+  if (!path_exists(path)) return nlohmann::json::object();
+  try {
+    auto old = parse_strict_json(read_text(path));
+    if (old.is_object()) return old;
+  } catch (const JsonError&) {
+  }
+  return nlohmann::json::object();
+}
+
+std::vector<RecordedTeacher> recorded_teachers(const std::filesystem::path& path) {
+  std::vector<RecordedTeacher> teachers;
+  try {
+    for (const auto& teacher : read_run_record(path).value("teachers", nlohmann::json::array()))
+      teachers.push_back({teacher.at("name"), teacher.at("sha256")});
+  } catch (const nlohmann::json::exception&) {
+    return {};
+  }
+  return teachers;
 }
 
 RunRecord::RunRecord(std::filesystem::path path, const Provenance& provenance) : path_(std::move(path)) {
@@ -46,8 +64,9 @@ RunRecord::RunRecord(std::filesystem::path path, const Provenance& provenance) :
              {"dataset_sha256", provenance.dataset_sha256},
              {"teachers", provenance.teachers},
              {"group", provenance.group},
-             {"started", old.value("started", utc_now())},
-             {"resumed", old.empty() ? 0 : old.value("resumed", 0) + 1},
+             {"overrides", provenance.overrides},
+             {"started", value_or(old, "started", utc_now())},
+             {"resumed", old.empty() ? 0 : std::min(value_or(old, "resumed", 0), kMostResumes) + 1},
              {"updated", utc_now()}};
   write_file_atomically(path_, json_text(record_, 2) + "\n");
 }

@@ -120,7 +120,7 @@ std::string format_table(const std::vector<Row>& rows, TableFormat format) {
 std::string format_note(const std::string& text, TableFormat format) {
   if (format == TableFormat::kText) return text + '\n';
   if (format == TableFormat::kMarkdown) return '\n' + text + '\n';
-  return format == TableFormat::kLatex ? "% " + text + '\n' : "";
+  return format == TableFormat::kLatex ? "% " + latex_cell(text) + '\n' : "";  // with the table's own marks
 }
 
 }  // namespace ekd

@@ -153,7 +153,7 @@ const Field& find_field(const std::vector<Field>& fields, const std::string& key
 nlohmann::json field_json(const Field& field) { return std::visit(ToJson{}, field.value); }
 
 void set_field(const Field& field, const nlohmann::json& value) {
-  if (!std::visit(FromJson{value, field.accepted}, field.value)) reject(field, value.dump(), field.key);
+  if (!std::visit(FromJson{value, field.accepted}, field.value)) reject(field, json_text(value), field.key);
 }
 
 nlohmann::ordered_json config_json(const std::vector<Field>& fields) {
@@ -193,10 +193,14 @@ std::set<std::string> apply_file(const std::vector<Field>& fields, const std::st
   return keys;
 }
 
+void check_utf8(const std::string& text, const std::string& key, const std::string& source) {
+  if (!is_utf8(text)) throw UsageError(source + ": the value of " + key + " is not UTF-8 text");
+}
+
 void apply_text(const std::vector<Field>& fields, const std::string& key, const std::string& text,
                 const std::string& source) {
   const Field& field = find_field(fields, key, source);
-  if (!is_utf8(text)) throw UsageError(source + ": the value of " + key + " is not UTF-8 text");
+  check_utf8(text, key, source);
   const auto json = std::visit([&](const auto* value) { return JsonFromText{text}(value); }, field.value);
   if (!json || !std::visit(FromJson{*json, field.accepted}, field.value)) reject(field, "'" + text + "'", source);
 }
@@ -206,7 +210,7 @@ std::vector<std::string> differences(const std::vector<Field>& now, const std::v
   for (std::size_t i = 0; i < now.size(); ++i) {
     if (now[i].on_resume != rule) continue;
     const auto value = field_json(now[i]), old = field_json(before[i]);
-    if (value != old) texts.push_back(now[i].key + " (" + value.dump() + ", was " + old.dump() + ")");
+    if (value != old) texts.push_back(now[i].key + " (" + json_text(value) + ", was " + json_text(old) + ")");
   }
   return texts;
 }

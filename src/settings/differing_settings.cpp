@@ -3,7 +3,26 @@
 #include <algorithm>
 #include <set>
 
+#include "ekd/core/strict_json.h"
+
 namespace ekd {
+namespace {
+
+void flatten(const nlohmann::json& value, const std::string& key, std::map<std::string, std::string>& settings) {
+  if (!value.is_object()) {
+    settings[key] = value.is_string() ? value.get<std::string>() : json_text(value);
+    return;
+  }
+  for (const auto& [name, part] : value.items()) flatten(part, key.empty() ? name : key + "." + name, settings);
+}
+
+}  // namespace
+
+std::map<std::string, std::string> flat_settings(const nlohmann::json& settings) {
+  std::map<std::string, std::string> flat;
+  flatten(settings, "", flat);
+  return flat;
+}
 
 std::vector<std::vector<std::string>> differing_settings(const std::vector<ConfigRow>& rows) {
   std::map<std::string, std::set<std::string>> seen;  // absent counts as a value of its own

@@ -34,6 +34,8 @@ std::vector<Field> eval_fields(EvalConfig& eval) {
       {"eval.every", &eval.every, between(1, kMaxCount), "--eval-every",
        "epochs between evaluations; the last epoch always is evaluated"},
       {"eval.batch_size", &eval.batch_size, between(1, kMaxCount), "", "images per evaluation step", OnResume::kFree},
+      {"eval.best", &eval.best, one_of({"accuracy", "nll", "brier", "ece15", "adaptive_ece15", "classwise_ece15"}),
+       "--best", "the metric that chooses the best epoch"},
   };
 }
 
@@ -43,7 +45,8 @@ std::vector<Field> run_fields(RunConfig& run) {
       {"run.device", &run.device, {}, "--device", "auto, cpu, cuda or cuda:N", OnResume::kWarn},
       {"run.precision", &run.precision, one_of({"auto", "fp32", "bf16"}), "--precision",
        "auto: bf16 where the hardware has it", OnResume::kWarn},
-      {"run.threads", &run.threads, between(0, 1024), "--threads", "CPU threads; 0: one per core", OnResume::kWarn},
+      {"run.threads", &run.threads, between(0, 1024), "--threads",
+       "CPU threads, at most one per core; 0: OMP_NUM_THREADS, else one per core", OnResume::kWarn},
       {"run.fused",
        &run.fused,
        {},

@@ -42,8 +42,8 @@ void resample(ResampledRun& entry) {
 // The finished seeds of every row, each read and resampled once.
 class Rows {
  public:
-  Rows(const std::string& plan, const std::string& out) {
-    for (const auto& row : rows_of_plan(plan, out)) {
+  explicit Rows(const std::vector<RowFolders>& rows) {
+    for (const auto& row : rows) {
       published_[row.name] = row.paper;
       for (const auto& folder : row.folders) {
         if (run_state(folder) != RunState::kFinished) continue;
@@ -127,12 +127,7 @@ CheckedOrdering check(const PlanOrdering& claim, const std::vector<RunPair>& pai
   return checked;
 }
 
-}  // namespace
-
-std::vector<CheckedOrdering> check_orderings(const std::string& plan, const std::string& out) {
-  const auto claims = read_plan(plan).orderings;
-  if (claims.empty()) throw UsageError(plan + ": claims no orderings ('orderings', docs/plans.md)");
-  Rows rows(plan, out);
+std::vector<CheckedOrdering> check_all(const std::vector<PlanOrdering>& claims, Rows rows, const std::string& where) {
   std::vector<CheckedOrdering> checked;
   std::vector<std::string> missing;
   for (const auto& claim : claims) {
@@ -144,9 +139,26 @@ std::vector<CheckedOrdering> check_orderings(const std::string& plan, const std:
     for (const auto& name : {claim.better, claim.than})
       if (rows.seeds_of(name).empty() && std::ranges::find(missing, name) == missing.end()) missing.push_back(name);
   }
-  if (checked.empty()) throw UsageError("no two rows that the plan orders have finished in " + out);
+  if (checked.empty()) throw UsageError("no two rows to compare have finished" + where);
   if (!missing.empty()) spdlog::warn("not finished, their orderings are left out: {}", join(missing));
   return checked;
+}
+
+}  // namespace
+
+std::vector<CheckedOrdering> check_first_run(const std::vector<std::string>& runs) {
+  const auto rows = rows_of_runs(runs);
+  if (rows.size() < 2) throw UsageError("--orderings compares the first of several rows with the others; here is one");
+  std::vector<PlanOrdering> claims;
+  for (std::size_t i = 1; i < rows.size(); ++i)
+    for (const auto& metric : ordered_metrics()) claims.push_back({rows[0].name, rows[i].name, metric});
+  return check_all(claims, Rows(rows), "");
+}
+
+std::vector<CheckedOrdering> check_orderings(const std::string& plan, const std::string& out) {
+  const auto claims = read_plan(plan).orderings;
+  if (claims.empty()) throw UsageError(plan + ": claims no orderings ('orderings', docs/plans.md)");
+  return check_all(claims, Rows(rows_of_plan(plan, out)), " in " + out);
 }
 
 }  // namespace ekd

@@ -67,7 +67,10 @@ std::string summary(const std::vector<CheckedOrdering>& orderings) {
 
 Verdict CheckedOrdering::verdict() const {
   if (!difference || !margin) return Verdict::kUnknown;
-  const bool larger_is_better = find_metric_column(metric)->row->better == Better::kLarger;
+  const MetricRow& row = *find_metric_column(metric)->row;
+  const bool larger_is_better = row.better == Better::kLarger;
+  // A difference that a table shows as 0 is none, however small its margin.
+  if (std::abs(*difference) * row.scale < 0.5 * std::pow(10, -row.digits)) return Verdict::kOpen;
   const auto verdict_on = [&](double value) {
     if (std::abs(value) <= *margin) return Verdict::kOpen;
     return (value > 0) == larger_is_better ? Verdict::kHolds : Verdict::kReversed;
@@ -77,7 +80,7 @@ Verdict CheckedOrdering::verdict() const {
 }
 
 bool CheckedOrdering::explained_by_floors() const {
-  return difference && margin && std::abs(*difference) > *margin && verdict() == Verdict::kOpen;
+  return difference && margin && std::abs(*difference) > *margin && floor && verdict() == Verdict::kOpen;
 }
 
 const std::vector<std::string>& ordered_metrics() {

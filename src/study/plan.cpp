@@ -118,7 +118,7 @@ void drop_rows(const PlanReader& reader, Draft& draft, const std::vector<std::st
   for (const auto& name : names) {
     bool found = false;
     for (json* rows : {&draft.runs, &draft.evaluations}) {
-      const auto named = [&](const json& row) { return row.is_object() && row.value("name", "") == name; };
+      const auto named = [&](const json& row) { return value_or(row, "name", std::string()) == name; };
       const auto kept = std::remove_if(rows->begin(), rows->end(), named);
       found = found || kept != rows->end();
       rows->erase(kept, rows->end());
@@ -276,6 +276,10 @@ Plan read_plan(const std::filesystem::path& path) {
   for (const auto& item : draft.orderings)
     std::ranges::move(read_ordering(reader, item, rows), std::back_inserter(plan.orderings));
   return plan;
+}
+
+std::filesystem::path default_plan_out(const std::filesystem::path& plan) {
+  return std::filesystem::path("runs") / plan.stem();
 }
 
 std::filesystem::path plan_folder(const std::filesystem::path& out, const std::string& name, std::int64_t seed) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "ekd/core/strict_json.h"
 #include "ekd/settings/config.h"
 #include "ekd/settings/config_io.h"
 #include "ekd/train/training_run.h"
@@ -21,7 +22,7 @@ std::string batch_settings(const PlanRow& row) {
   Config config = row.config;
   std::string text;
   for (const auto& field : config_fields(config, row.run->command))
-    if (decides_batches(field.key)) text += field.key + "=" + field_json(field).dump() + "\n";
+    if (decides_batches(field.key)) text += field.key + "=" + json_text(field_json(field)) + "\n";
   return text;
 }
 

@@ -6,6 +6,8 @@
 
 #include "ekd/core/error.h"
 #include "ekd/core/text.h"
+#include "ekd/runs/run_dir.h"
+#include "ekd/runs/run_record.h"
 #include "ekd/settings/config.h"
 #include "ekd/settings/config_io.h"
 #include "ekd/train/training_run.h"
@@ -22,12 +24,23 @@ void apply_override(const std::vector<Field>& fields, const std::string& key, co
   if (known) apply_json(fields, layer, "--set");
 }
 
+// What was given over the plan when the row was made and is not given now.
+void apply_recorded(const PlanRequest& request, const PlanRun& run, std::int64_t seed,
+                    const std::vector<Field>& fields) {
+  const auto record = read_run_record(RunFiles(plan_folder(request.out, run.name, seed)).record());
+  const auto overrides = record.value("overrides", nlohmann::json::object());
+  if (!overrides.is_object()) return;
+  for (const auto& [key, value] : overrides.items())
+    if (!request.overrides.contains(key)) apply_override(fields, key, value);
+}
+
 Config run_config(const PlanRequest& request, const PlanRun& run, std::int64_t seed) {
   Config config = default_config(run.command);
   const auto fields = config_fields(config, run.command);
   for (const auto& layer : run.layers)
     apply_json(fields, layer, request.plan.path.string() + ": run '" + run.name + "'");
   for (const auto& [key, value] : request.overrides) apply_override(fields, key, value);
+  if (request.as_made) apply_recorded(request, run, seed, fields);
   config.run.seed = seed;
   for (const auto& teacher : run.teachers)
     config.distill.teachers.push_back(teacher + "=" + plan_folder(request.out, teacher, seed).string());

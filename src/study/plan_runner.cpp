@@ -10,10 +10,12 @@
 #include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
+#include "ekd/core/strict_json.h"
+#include "ekd/core/text.h"
 #include "ekd/evaluate/evaluation.h"
 #include "ekd/runs/run_dir.h"
-#include "ekd/settings/stored_settings.h"
 #include "ekd/train/training_run.h"
+#include "study/plan_check.h"
 #include "study/plan_groups.h"
 #include "study/plan_rows.h"
 #include "study/row_state.h"
@@ -37,7 +39,7 @@ EvaluationResult evaluate_members(const PlanRequest& request, const PlanRow& row
 
 void make_evaluation(const PlanRequest& request, const PlanRow& row) {
   const RunDir dir(row.folder);
-  if (std::filesystem::exists(dir.result())) return;
+  if (state_of_files(row) == RowState::kDone) return;
   const bool validated = std::ranges::all_of(row.evaluation->members, [&](const PlanMember& member) {
     return std::filesystem::exists(plan_folder(request.out, member.run, row.seed) / dir.val_predictions().filename());
   });
@@ -45,8 +47,8 @@ void make_evaluation(const PlanRequest& request, const PlanRow& row) {
   const auto [metrics, temperature, nll, members] =
       evaluate_members(request, row, dir.predictions().filename().string(), dir.predictions());
   const nlohmann::ordered_json result = {
-      {"command", "evaluate"}, {"seed", row.seed}, {"members", to_json(members)}, {"last", to_json(metrics)}};
-  write_file_atomically(dir.result(), result.dump(2) + "\n");
+      {"command", "evaluate"}, {"seed", row.seed}, {"members", members_json(members)}, {"last", to_json(metrics)}};
+  write_file_atomically(dir.result(), json_text(result, 2) + "\n");
   spdlog::info("{}: accuracy {:.2f} %, ece {:.4f} (15 bins)", row.folder.string(), 100 * metrics.at("accuracy"),
                metrics.at("ece", 15));
 }
@@ -57,7 +59,7 @@ class PlanLoop {
   explicit PlanLoop(const PlanRequest& request) : request_(request), rows_(unroll_plan(request)) {}
 
   PlanOutcome run() {
-    check_finished();
+    clear_the_way();
     while (outcome_.stopped == 0) {
       outcome_.stopped = stop_request();
       if (outcome_.stopped != 0) break;
@@ -71,11 +73,33 @@ class PlanLoop {
   }
 
  private:
-  // Rows that have finished under other settings are an error before anything is run.
-  void check_finished() const {
-    for (const auto& row : rows_)
-      if (row.run != nullptr && run_state(row.folder) != RunState::kAbsent)
-        check_settings_agree(row.config, row.folder, row.run->command);
+  // Rows that cannot go on are an error before anything is written, or are put aside.
+  void clear_the_way() const {
+    const auto conflicts = conflicts_of(rows_);
+    std::vector<std::string> texts;
+    for (std::size_t i = 0; i < rows_.size(); ++i)
+      if (!conflicts[i].empty()) texts.push_back(rows_[i].folder.filename().string() + ": " + conflicts[i]);
+    if (texts.empty()) return;
+    if (!request_.anew)
+      throw UsageError(request_.out.string() + ": these rows are not what the plan says now: " + join(texts, "; ") +
+                       "; nothing was changed. --anew keeps them as NAME-sN.old-K and makes new ones beside, another "
+                       "--out makes all rows anew");
+    std::vector<RunDir> held;  // all of them, before the first is moved
+    for (std::size_t i = 0; i < rows_.size(); ++i)
+      if (!conflicts[i].empty()) held.emplace_back(rows_[i].folder);
+    for (const RunDir& dir : held) put_aside(dir.folder());
+  }
+
+  static void put_aside(const std::filesystem::path& folder) {
+    for (int k = 1;; ++k) {
+      const std::filesystem::path old = folder.string() + ".old-" + std::to_string(k);
+      if (path_exists(old)) continue;
+      std::error_code error;
+      std::filesystem::rename(folder, old, error);
+      if (error) throw IoError(folder.string() + ": cannot rename to " + old.string() + ": " + error.message());
+      spdlog::info("{}: kept as {}", folder.string(), old.string());
+      return;
+    }
   }
 
   // Whether the row still is to be made, and by us.
@@ -129,7 +153,9 @@ class PlanLoop {
                           .run_dir = row.folder,
                           .resume = true,
                           .progress = request_.progress,
-                          .command_line = request_.command_line});
+                          .command_line = request_.command_line,
+                          .overrides = request_.overrides,
+                          .goes_on = "the same command"});
     }
     if (group.size() > 1) spdlog::info("these {} are trained together, on one stream of batches", group.size());
     const auto on_failure = [&](std::size_t run, const Failure& failure) {
@@ -188,12 +214,24 @@ std::vector<Field> plan_fields(PlanSettings& settings) {
           {"plan.budget", &settings.budget, {}, "--budget", "stop after this time with everything saved: 90s, 25m, 2h"},
           {"plan.share", &settings.share, {}, "--share", "I/N: the I-th of N shares of the rows, for job arrays"},
           {"plan.group_size", &settings.group_size, between(1, 1000), "--group-size",
-           "most students trained together, on the same batches; 1: one after another"}};
+           "most students trained together, on the same batches; 1: one after another"},
+          {"plan.anew",
+           &settings.anew,
+           {},
+           "--anew",
+           "keep rows that are not what the plan says now as NAME-sN.old-K, and make them again"}};
 }
 
 std::vector<RowStatus> plan_status(const PlanRequest& request) {
+  const auto rows = unroll_plan(request);
+  const auto conflicts = conflicts_of(rows);
   std::vector<RowStatus> statuses;
-  for (const auto& row : unroll_plan(request)) statuses.push_back(status_of(row));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    statuses.push_back(status_of(rows[i]));
+    if (conflicts[i].empty() || statuses.back().state == RowState::kRunning) continue;
+    statuses.back().state = RowState::kStale;
+    statuses.back().why = conflicts[i];
+  }
   return statuses;
 }
 

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -16,12 +17,11 @@ namespace ekd {
 namespace {
 
 std::vector<RowFolders> folders_of(const ReportRequest& request) {
-  if (request.runs.empty())
-    throw UsageError("nothing to report; give run folders, or a plan and --out DIR, the folder of its runs");
-  if (request.out.empty()) return rows_of_runs(request.runs);
+  if (request.runs.empty()) throw UsageError("nothing to report; give run folders, or a plan");
+  if (!is_plan(request)) return rows_of_runs(request.runs);
   if (request.runs.size() > 1)
     throw UsageError("--out goes with one plan, not with " + std::to_string(request.runs.size()) + " arguments");
-  return rows_of_plan(request.runs.front(), request.out);
+  return rows_of_plan(request.runs.front(), out_of_plan(request));
 }
 
 void warn_of_repeated_seeds(const ReportRow& row) {
@@ -30,25 +30,26 @@ void warn_of_repeated_seeds(const ReportRow& row) {
     spdlog::warn("{}: seeds are repeated, so its std says less than it seems to", row.name);
 }
 
-void flatten(const nlohmann::json& value, const std::string& key, std::map<std::string, std::string>& settings) {
-  if (!value.is_object()) {
-    settings[key] = value.is_string() ? value.get<std::string>() : value.dump();
-    return;
-  }
-  for (const auto& [name, part] : value.items()) flatten(part, key.empty() ? name : key + "." + name, settings);
+}  // namespace
+
+bool is_plan(const ReportRequest& request) {
+  const bool alone = request.runs.size() == 1 && request.runs[0].ends_with(".json");
+  return !request.out.empty() || (alone && !std::filesystem::is_directory(request.runs[0]));
 }
 
-}  // namespace
+std::string out_of_plan(const ReportRequest& request) {
+  return request.out.empty() ? default_plan_out(request.runs.at(0)).string() : request.out;
+}
 
 std::vector<Field> report_fields(ReportRequest& request) {
   return {
-      {"report.out", &request.out, {}, "--out", "folder of the plan's runs"},
+      {"report.out", &request.out, {}, "--out", "folder of the plan's runs; empty: runs/ and the plan's name"},
       {"report.compare", &request.compare, {}, "--compare", "instead of results the settings in which the runs differ"},
       {"report.orderings",
        &request.orderings,
        {},
        "--orderings",
-       "instead of results whether the orderings the plan claims hold"},
+       "instead of results which row is better: the plan's claims, or the first of some runs against the others"},
       {"report.columns",
        &request.columns,
        {},
@@ -65,7 +66,7 @@ std::vector<Field> report_fields(ReportRequest& request) {
 
 std::vector<ReportRow> make_report(const ReportRequest& request) {
   std::vector<ReportRow> rows;
-  std::vector<std::string> unfinished;
+  std::vector<std::string> unfinished, others;
   for (const auto& [name, paper, folders] : folders_of(request)) {
     std::vector<FinishedRun> runs;
     for (const auto& folder : folders) {
@@ -76,11 +77,16 @@ std::vector<ReportRow> make_report(const ReportRequest& request) {
       }
     }
     if (runs.empty()) continue;
-    rows.push_back(make_row(name, runs, paper));
+    const bool other_data = paper && request.paper && std::ranges::any_of(runs, differs_from_the_papers_data);
+    if (other_data) others.push_back(name);
+    rows.push_back(make_row(name, runs, other_data ? std::nullopt : paper));
     warn_of_repeated_seeds(rows.back());
   }
   if (rows.empty()) throw UsageError("nothing has finished: no result.json in " + join(unfinished));
   if (!unfinished.empty()) spdlog::warn("not finished, left out: {}", join(unfinished));
+  if (!others.empty())
+    spdlog::warn("not of the paper's data (CIFAR-100, all images and classes), so without its numbers: {}",
+                 join(others));
   return rows;
 }
 
@@ -91,8 +97,7 @@ std::vector<ConfigRow> run_settings(const ReportRequest& request) {
       const auto path = RunFiles(folder).config();
       if (!std::filesystem::exists(path)) continue;
       const bool ambiguous = name.find('/') != std::string::npos;
-      rows.push_back({ambiguous ? folder.string() : folder.filename().string(), {}});
-      flatten(read_own_json(path), "", rows.back().settings);
+      rows.push_back({ambiguous ? folder.string() : folder.filename().string(), flat_settings(read_own_json(path))});
     }
   }
   if (rows.empty()) throw UsageError("nothing to compare: no config.json in what was given");

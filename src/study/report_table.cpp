@@ -33,10 +33,10 @@ std::vector<ReportColumn> all_columns() {
   auto metrics = metric_columns(kReportedBins);
   while (!metrics.empty()) {
     const int bins = metrics.front().key.bins;
-    const auto others =
-        std::ranges::stable_partition(metrics, [&](const auto& metric) { return metric.key.bins == bins; });
-    add({metrics.begin(), others.begin()});
-    metrics.erase(metrics.begin(), others.begin());
+    const auto others = std::stable_partition(metrics.begin(), metrics.end(),
+                                              [&](const auto& metric) { return metric.key.bins == bins; });
+    add({metrics.begin(), others});
+    metrics.erase(metrics.begin(), others);
   }
   columns.push_back({"temperature", "temperature", 1, 3});
   columns.insert(columns.end(), scaled.begin(), scaled.end());
@@ -74,12 +74,14 @@ class Cells {
       for (const auto& [column, published] : row.paper) published_.insert(column);
   }
 
-  std::vector<std::string> heading() const {
+  // In LaTeX each heading stands alone: "paper" would not say of what.
+  std::vector<std::string> heading(TableFormat format) const {
     std::vector<std::string> cells{"name", "n"};
     for (const auto& [column, interval] : choices_) {
       cells.push_back(column->heading + (interval ? " 95 %" : ""));
       if (interval || !published_.contains(column->name)) continue;
-      for (const auto* beside : {"paper", "diff"}) cells.emplace_back(beside);
+      const std::string of = format == TableFormat::kLatex ? column->heading + ", " : "";
+      for (const auto* beside : {"paper", "diff"}) cells.push_back(of + beside);
     }
     return cells;
   }
@@ -244,7 +246,7 @@ std::string report_table(const std::vector<ReportRow>& rows, const std::vector<C
                          TableFormat format) {
   if (format == TableFormat::kCsv) return format_table(csv_cells(rows, columns), format);
   const Cells cells(rows, columns);
-  std::vector<std::vector<std::string>> grid{cells.heading()};
+  std::vector<std::vector<std::string>> grid{cells.heading(format)};
   for (const auto& row : rows) grid.push_back(cells.of(row));
   std::string text = format_table(grid, format);
   if (cells.any_published()) {

@@ -1,9 +1,8 @@
 #include "ekd/train/checkpoint.h"
 
-#include <spdlog/spdlog.h>
-
 #include "ekd/core/error.h"
 #include "ekd/core/sha256.h"
+#include "ekd/core/strict_json.h"
 #include "ekd/core/tensor_file.h"
 #include "ekd/core/text.h"
 
@@ -15,6 +14,7 @@ constexpr const char* kObjective = "objective.";
 constexpr const char* kMomentum = "optim.";
 constexpr const char* kBest = "best.";
 constexpr const char* kSums = "progress.sums";
+constexpr const char* kTeachers = "distill.teachers";
 
 void append(std::vector<NamedTensor>& all, const char* prefix, const std::vector<NamedTensor>& tensors) {
   for (const auto& [name, tensor] : tensors) all.push_back({prefix + name, tensor});
@@ -60,7 +60,7 @@ constexpr const char* kDigestedKeys[] = {"data.dataset",
                                          "optim.onecycle_rise",
                                          "optim.onecycle_start",
                                          "optim.onecycle_final",
-                                         "distill.teachers",
+                                         kTeachers,
                                          "distill.kd",
                                          "distill.temperature",
                                          "distill.kd_weight",
@@ -71,7 +71,7 @@ constexpr const char* kDigestedKeys[] = {"data.dataset",
 std::string settings_digest(const nlohmann::json& settings) {
   Sha256 hash;
   for (const std::string key : kDigestedKeys)
-    if (settings.contains(key)) hash.update(key + "=" + settings[key].dump() + "\n");
+    if (settings.contains(key)) hash.update(key + "=" + json_text(settings[key]) + "\n");
   return hash.hex();
 }
 
@@ -90,8 +90,9 @@ void check_settings(const RunIdentity& now, const nlohmann::json& stored, const 
   const nlohmann::json before = stored_by_name(now, stored, path);
   std::vector<std::string> changed;
   for (const auto& [key, value] : now.settings.items()) {
+    if (key == kTeachers) continue;
     const nlohmann::json& old = before.contains(key) ? before[key] : now.defaults.at(key);
-    if (old != value) changed.push_back(key + " (" + value.dump() + ", was " + old.dump() + ")");
+    if (old != value) changed.push_back(key + " (" + json_text(value) + ", was " + json_text(old) + ")");
   }
   if (!changed.empty())
     throw UsageError(path + ": was written under other settings than this run's config.json: " + join(changed));
@@ -106,23 +107,21 @@ void check_identity(const RunIdentity& now, const nlohmann::json& stored, const 
   if (stored.at("teacher_sha256").get<std::vector<std::string>>() != now.teacher_sha256) {
     throw UsageError(path + ": the teachers are not those this run began with (their sha256 differ)");
   }
-  const auto compute = stored.at("compute").get<std::string>();
-  if (compute != now.compute) {
-    spdlog::warn("resuming on '{}', this run began on '{}': the same bits are not promised", now.compute, compute);
-  }
 }
 
 void check_position(Position at, Position end, const std::string& path) {
   const bool inside = at.epoch >= 0 && at.epoch < end.epoch && at.step >= 0 && at.step < end.step;
   const bool done = at.epoch == end.epoch && at.step == 0;
   if (inside || done) return;
-  throw WeightsError(path + ": stands at epoch " + std::to_string(at.epoch) + ", step " + std::to_string(at.step) +
+  throw WeightsError(path + ": stands at epoch " + std::to_string(at.epoch + 1) + ", step " + std::to_string(at.step) +
                      ", outside this training of " + std::to_string(end.epoch) + " epochs of " +
                      std::to_string(end.step) + " steps");
 }
 
 // Every tensor belongs to one of the known groups.
 void check_names(const TensorFile& file) {
+  if (!file.foreign.empty())
+    throw WeightsError(file.path + ": unexpected tensor '" + file.foreign.begin()->first + "'");
   for (const auto& tensor : file.tensors) {
     const bool known = tensor.name.starts_with(kModel) || tensor.name.starts_with(kObjective) ||
                        tensor.name.starts_with(kMomentum) || tensor.name.starts_with(kBest) || tensor.name == kSums;
@@ -147,7 +146,7 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
                               {"teacher_sha256", checkpoint.identity.teacher_sha256},
                               {"compute", checkpoint.identity.compute},
                               {"best_epoch", checkpoint.best.epoch},
-                              {"best_accuracy", checkpoint.best.accuracy},
+                              {"best_value", checkpoint.best.value},
                               {"sum_names", checkpoint.sum_names},
                               {"samples", checkpoint.samples},
                               {"epoch_seconds", checkpoint.epoch_seconds},
@@ -162,9 +161,11 @@ void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint, 
   }
   try {
     check_identity(checkpoint.identity, file.own, path.string());
+    checkpoint.began_on = file.own.at("compute").get<std::string>();
     checkpoint.position = {file.own.at("epoch"), file.own.at("step")};
     checkpoint.best.epoch = file.own.at("best_epoch");
-    checkpoint.best.accuracy = file.own.at("best_accuracy");
+    // Before there was a choice it was the accuracy, and named so.
+    checkpoint.best.value = file.own.contains("best_value") ? file.own["best_value"] : file.own.at("best_accuracy");
     checkpoint.sum_names = file.own.at("sum_names").get<std::vector<std::string>>();
     checkpoint.samples = file.own.at("samples");
     checkpoint.epoch_seconds = file.own.at("epoch_seconds");

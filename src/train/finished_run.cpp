@@ -13,13 +13,19 @@
 
 namespace ekd {
 
+std::int64_t finished_epochs(const std::filesystem::path& folder) {
+  const auto result = read_own_json(RunFiles(folder).result());
+  const bool said = result.is_object() && result.contains("epochs") && result["epochs"].is_number_integer();
+  return said ? result["epochs"].get<std::int64_t>() : 0;
+}
+
 FinishedRun read_finished_run(const std::filesystem::path& folder) {
   const auto path = RunFiles(folder).result();
   const auto result = read_own_json(path);
   if (!result.is_object() || !result.contains("last") || !result["last"].is_object())
     throw WeightsError(path.string() + ": is damaged: there is no \"last\"");
   const bool seeded = result.contains("seed") && result["seed"].is_number_integer();
-  return {folder, seeded ? result["seed"].get<std::int64_t>() : 0, metrics_from_json(result["last"])};
+  return {folder, seeded ? result["seed"].get<std::int64_t>() : 0, metrics_from_json(result["last"]), result};
 }
 
 std::optional<Predictions> test_predictions(const FinishedRun& run) {

@@ -1,5 +1,7 @@
 #include "ekd/train/fit.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <algorithm>
 #include <chrono>
 #include <iterator>
@@ -103,7 +105,7 @@ bool run_epoch(BatchStream& stream, Learners& learners, Position from, Progress&
     });
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     for (Learner* learner : trained) learner->add_seconds(seconds);
-    progress.step(label, from.epoch * steps + step + 1, batch.size());
+    progress.step(fmt::format("{}, step {}/{}", label, step + 1, steps), from.epoch * steps + step + 1, batch.size());
     stops = stop_request() != 0;
   }
   wait_for_steps(learners, {from.epoch, step});

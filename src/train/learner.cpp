@@ -14,6 +14,7 @@
 #include "ekd/core/error.h"
 #include "ekd/evaluate/model_file.h"
 #include "ekd/metrics/evaluate.h"
+#include "ekd/metrics/registry.h"
 #include "train/schedule.h"
 
 namespace ekd {
@@ -55,7 +56,6 @@ Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_e
   if (setup_.objective.needs().epoch)
     epoch_ = at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(device_of(*setup_.model)));
   if (std::filesystem::exists(dir_.checkpoint())) resume();
-  metric_log_.emplace(dir_.metrics(), position_.epoch);
 }
 
 double Learner::rate_at(std::int64_t epoch, std::int64_t step) const {
@@ -77,7 +77,7 @@ void Learner::train_step(const Batch& batch) {
   steps_.run(batch.with_answers_to(setup_.objective.questions()), {batch.size(), batch.views},
              {prepare, [this](const Batch& own) { compute_step(own); }});
   ++position_.step;
-  if (batch.images.is_cpu()) check_finite();
+  if (batch.images.is_cpu()) check_finite(&batch);
 }
 
 // May be recorded and replayed: no number of the host that changes between steps, nothing read back.
@@ -102,12 +102,19 @@ void Learner::add_seconds(double seconds) {
   total_seconds_ += seconds;
 }
 
-// "RUN: WHAT not finite WHEN epoch 3, …"
+// Position {2, 0} of 2 epochs is "epoch 2/2, step 6/6".
+std::string Learner::place_of(Position at) const {
+  const bool end = at.epoch >= setup_.optim.epochs;
+  return fmt::format("epoch {}/{}, step {}/{}", end ? setup_.optim.epochs : at.epoch + 1, setup_.optim.epochs,
+                     end ? steps_per_epoch_ : at.step, steps_per_epoch_);
+}
+
+// "RUN: WHAT not finite WHEN epoch 3/9, step 4/6, learning rate …"
 NonFiniteError Learner::not_finite(const std::string& what, const std::string& when, Position at,
                                    const std::string& advice) const {
-  return NonFiniteError(folder() + ": " + what + " not finite " + when + " epoch " + std::to_string(at.epoch) +
-                        ", learning rate " + fmt::format("{:g}", rate_at(at.epoch, at.step)) +
-                        "; the last good checkpoint is kept" + advice);
+  return NonFiniteError(fmt::format("{}: {} not finite {} {}, learning rate {:g}; the last good checkpoint is kept{}",
+                                    folder(), what, when, place_of(at),
+                                    rate_at(at.epoch, std::max<std::int64_t>(at.step - 1, 0)), advice));
 }
 
 // Throws where a loss of the steps so far, or what they left, is not finite: nothing of it is saved then.
@@ -118,12 +125,16 @@ void Learner::check_all(const std::string& when, Position at) {
     throw not_finite("weights are", when, at);
 }
 
-void Learner::check_finite() const {
+// `batch`: of the last step, where it is at hand.
+void Learner::check_finite(const Batch* batch) const {
   const auto bad = sums_.first_non_finite();
   if (bad.step < 0) return;
-  const Position at{position_.epoch, bad.step};
-  throw not_finite("the loss term '" + bad.term + "' is", "at step " + std::to_string(bad.step) + " of", at,
-                   "; try a lower --lr or --warmup-epochs");
+  const Position at{position_.epoch, bad.step + 1};
+  for (const auto& [index, name] : setup_.teachers) {
+    const bool at_fault = batch != nullptr && !batch->teachers.at(index).logits.isfinite().all().item<bool>();
+    if (at_fault) throw not_finite("the answers of the teacher '" + name + "' are", "at", at);
+  }
+  throw not_finite("the loss term '" + bad.term + "' is", "at", at, "; try a lower --lr or --warmup-epochs");
 }
 
 std::optional<Metrics> Learner::evaluate_epoch() {
@@ -132,9 +143,33 @@ std::optional<Metrics> Learner::evaluate_epoch() {
   const Predictions predictions = predict(*setup_.model, setup_.watched.set, setup_.predict);
   if (!predictions.logits.isfinite().all().item<bool>()) {
     throw not_finite("the answers to the " + setup_.watched.name + " split are", "after",
-                     {position_.epoch, steps_per_epoch_ - 1});
+                     {position_.epoch, steps_per_epoch_});
   }
   return compute_metrics(scaled_logits(predictions.logits), predictions.labels, {kEpochBins});
+}
+
+bool Learner::is_best(const Metrics& metrics) const {
+  if (best_.epoch < 0) return true;
+  const MetricColumn column = *find_metric_column(setup_.best);
+  const double value = metrics.values.at(column.key);
+  return column.row->better == Better::kLarger ? value > best_.value : value < best_.value;
+}
+
+// A loss that grows a hundredfold, or answers a hundred times worse than chance, do not come back.
+void Learner::warn_of_divergence(double loss, const std::optional<Metrics>& metrics) {
+  constexpr double kMuch = 100;
+  const double chance = std::log(static_cast<double>(setup_.model->spec().classes));
+  std::string what;
+  if (smallest_loss_ && *smallest_loss_ > 0 && loss > kMuch * *smallest_loss_)
+    what = fmt::format("the training loss has grown from {:.4g} to {:.4g}", *smallest_loss_, loss);
+  else if (metrics && metrics->at("nll") > kMuch * std::max(chance, 1.0))
+    what =
+        fmt::format("the {} NLL is {:.4g}, where chance has {:.4g}", setup_.watched.name, metrics->at("nll"), chance);
+  smallest_loss_ = std::min(loss, smallest_loss_.value_or(loss));
+  if (what.empty() || diverges_) return;
+  diverges_ = true;
+  spdlog::warn("{}: {}: the training diverges; try a lower --lr{}", folder(), what,
+               setup_.teachers.empty() ? "" : " or --kd-weight (docs/method.md)");
 }
 
 void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds) {
@@ -156,12 +191,15 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
   const double rate = epoch_seconds_ > 0 ? static_cast<double>(sums_.samples()) / epoch_seconds_ : 0;
   line["images_per_s"] = rate;
   line["seconds"] = epoch_seconds_ + evaluation_seconds;
+  if (!metric_log_) metric_log_.emplace(dir_.metrics(), position_.epoch);
   metric_log_->append(line);
   spdlog::info("{}  {:.0f} images/s", text, rate);
+  spdlog::debug("{}evaluated in {:.1f} s, trained in {:.1f} s", setup_.label, evaluation_seconds, epoch_seconds_);
+  warn_of_divergence(line["train_loss"].get<double>(), metrics);
 }
 
 void Learner::finish_epoch() {
-  check_all("after", {position_.epoch, steps_per_epoch_ - 1});
+  check_all("after", {position_.epoch, steps_per_epoch_});
   const auto start = std::chrono::steady_clock::now();
   const auto metrics = evaluate_epoch();
   const double evaluation_seconds = seconds_since(start);
@@ -171,8 +209,8 @@ void Learner::finish_epoch() {
   nlohmann::json about = {{"epoch", position_.epoch}};
   if (metrics) about["metrics"] = {{setup_.watched.name, to_json(*metrics)}};
   save_weights(dir_.last(), *setup_.model, about);
-  if (metrics && metrics->at("accuracy") > best_.accuracy) {
-    best_ = {position_.epoch, metrics->at("accuracy"), {}};
+  if (metrics && is_best(*metrics)) {
+    best_ = {position_.epoch, metrics->values.at(find_metric_column(setup_.best)->key), {}};
     for (const auto& [name, tensor] : model_state(*setup_.model))
       best_.weights.push_back({name, tensor.detach().clone()});
     about["selected_on"] = setup_.watched.name;
@@ -185,7 +223,7 @@ void Learner::finish_epoch() {
 }
 
 void Learner::save_checkpoint() {
-  check_all("at step " + std::to_string(position_.step) + " of", position_);
+  check_all("after", position_);
   ekd::save_checkpoint(dir_.checkpoint(), checkpoint());
 }
 
@@ -211,7 +249,12 @@ void Learner::resume() {
   epoch_seconds_ = stored.epoch_seconds;
   total_seconds_ = stored.total_seconds;
   sums_.restore(stored.sums, stored.sum_names, stored.samples);
-  spdlog::info("{}: going on from epoch {}, step {}", folder(), position_.epoch, position_.step);
+  began_on_ = stored.began_on;
+  for (const auto& line : read_metrics(dir_.metrics())) {
+    if (!line.contains("train_loss") || !line["train_loss"].is_number()) continue;
+    const double loss = line["train_loss"];
+    if (line["epoch"] < position_.epoch) smallest_loss_ = std::min(loss, smallest_loss_.value_or(loss));
+  }
 }
 
 }  // namespace ekd

@@ -42,8 +42,9 @@ class BorrowedWeights {
 nlohmann::ordered_json make_result(Command command, const Config& config, const Dataset& data, Learner& learner,
                                    const RunDir& dir) {
   const std::int64_t last_epoch = learner.position().epoch - 1;
-  nlohmann::ordered_json last = {{"epoch", last_epoch}},
-                         best = {{"epoch", learner.best().epoch}, {"selected_on", learner.setup().watched.name}};
+  nlohmann::ordered_json last = {{"epoch", last_epoch}}, best = {{"epoch", learner.best().epoch},
+                                                                 {"selected_on", learner.setup().watched.name},
+                                                                 {"selected_by", learner.setup().best}};
   const Predictions predictions = predict_fp32(learner, data.test);
   last.update(metrics_of(predictions));
   save_predictions(dir.predictions(), predictions, {{"split", "test"}, {"epoch", last_epoch}});
@@ -58,6 +59,7 @@ nlohmann::ordered_json make_result(Command command, const Config& config, const 
   return {{"command", command_name(command)},
           {"model", config.model.name},
           {"augmentation", config.augment.name},
+          {"dataset", data.name},
           {"classes", data.classes},
           {"parameters", parameter_count(learner.model())},
           {"epochs", config.optim.epochs},

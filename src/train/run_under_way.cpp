@@ -9,7 +9,9 @@
 #include "ekd/settings/config.h"
 #include "ekd/settings/config_io.h"
 #include "ekd/settings/stored_settings.h"
+#include "ekd/train/finished_run.h"
 #include "train/result.h"
+#include "train/schedule.h"
 
 namespace ekd {
 namespace {
@@ -20,9 +22,8 @@ void write_config(const TrainingRequest& request, const std::filesystem::path& p
 }
 
 nlohmann::ordered_json read_result(const std::filesystem::path& path) {
-  auto result = nlohmann::ordered_json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
-  if (!result.is_object()) throw WeightsError(path.string() + ": is damaged: no JSON object");
-  return result;
+  if (!read_own_json(path).is_object()) throw WeightsError(path.string() + ": is damaged: no JSON object");
+  return nlohmann::ordered_json::parse(read_text(path));  // in its own order
 }
 
 }  // namespace
@@ -54,10 +55,15 @@ void RunUnderWay::release() {
   dir_.reset();
 }
 
-// Whether the run is finished and need not go on.
+// Whether the run is finished and need not go on. Teachers that lie elsewhere now are compared once they are loaded.
 bool RunUnderWay::take_finished() {
   if (!request_.resume || run_state(request_.run_dir) != RunState::kFinished) return false;
-  if (request_.config.optim.epochs != stored_settings(request_.run_dir, request_.command).optim.epochs) return false;
+  if (request_.config.optim.epochs > finished_epochs(request_.run_dir)) return false;
+  const auto stored = stored_settings(request_.run_dir, request_.command);
+  if (request_.config.distill.teachers != stored.distill.teachers) {
+    if (setup_.model == nullptr) return false;
+    check_teachers();
+  }
   spdlog::info("{}: this run is finished", request_.run_dir.string());
   outcome_.result = read_result(RunFiles(request_.run_dir).result());
   trains_ = false;
@@ -74,19 +80,65 @@ void RunUnderWay::prepare(SharedSetup& shared) {
   setup_ = prepare_run(request_, shared);
 }
 
+// A finished run's teachers are those of its record, wherever they lie.
+void RunUnderWay::check_teachers() const {
+  std::vector<std::string> before;
+  for (const auto& teacher : recorded_teachers(RunFiles(request_.run_dir).record())) before.push_back(teacher.sha256);
+  if (before != setup_.identity.teacher_sha256) {
+    throw UsageError(request_.run_dir.string() +
+                     ": the teachers are not those this run was trained with (their sha256 differ)");
+  }
+}
+
 void RunUnderWay::begin(const SharedSetup& shared, const std::vector<std::string>& group) {
   dir_.emplace(request_.run_dir);
   check_request(request_);  // again: another process may have been here before the lock was ours
   if (take_finished()) return;
-  std::filesystem::remove(dir_->result());  // where a finished run is to go on for more epochs
-  write_config(request_, dir_->config());
-  record_.emplace(dir_->record(), provenance(shared, group));
-  log_ = std::make_unique<LogFile>(dir_->log().string());
-  const LogScope scope(log_.get());
+  if (run_state(request_.run_dir) == RunState::kFinished && !path_exists(dir_->checkpoint()))
+    throw WeightsError(dir_->checkpoint().string() + ": no such file; without it this finished run cannot go on");
   const std::string label = group.empty() ? "" : request_.run_dir.filename().string() + ": ";
   LearnerSetup setup = learner_setup(request_, setup_, shared, label);
   setup.work = work();
   learner_ = std::make_unique<Learner>(std::move(setup), *dir_, shared.stream->steps_per_epoch());
+  const Config before =
+      learner_->began_on().empty() ? request_.config : stored_settings(request_.run_dir, request_.command);
+  // Nothing is in the way: from here on the folder changes.
+  write_config(request_, dir_->config());
+  record_.emplace(dir_->record(), provenance(shared, group));
+  log_ = std::make_unique<LogFile>(dir_->log().string());
+  learner_->log_to(log_.get());
+  const LogScope scope(log_.get());
+  announce(shared, before);
+  remove_file(dir_->result());  // where a finished run goes on for more epochs
+}
+
+// What is trained, on what, and from where.
+void RunUnderWay::announce(const SharedSetup& shared, const Config& before) const {
+  const Config& config = request_.config;
+  const std::string compute = learner_->setup().identity.compute;
+  spdlog::info("{}: {} of {} parameters on {}; {} training, {} validation, {} test images; {} epochs of {} steps",
+               learner_->folder(), config.model.name, parameter_count(learner_->model()), compute,
+               shared.data.train.size(), shared.data.val.size(), shared.data.test.size(), config.optim.epochs,
+               shared.stream->steps_per_epoch());
+  for (const auto& teacher : setup_.teachers)
+    spdlog::debug("{}: teacher {}: {}, {}, sha256 {}", learner_->folder(), teacher.name, teacher.path,
+                  teacher.model->spec().name, teacher.sha256);
+  if (learner_->began_on().empty()) return;
+  spdlog::info("{}: going on at {}", learner_->folder(), learner_->place());
+  if (learner_->began_on() != compute)
+    spdlog::warn("resuming on '{}', this run began on '{}': the same bits are not promised", compute,
+                 learner_->began_on());
+  if (config.optim.epochs == before.optim.epochs) return;
+  const auto [epoch, step] = learner_->position();
+  const std::int64_t steps = shared.stream->steps_per_epoch(), last = epoch * steps + step - 1;
+  const auto rate = [&](const Config& of, std::int64_t at) { return learning_rate_at(of.optim, at, steps); };
+  if (last < 0 || rate(before, last) == rate(config, last)) return;
+  spdlog::warn(
+      "{}: a {} schedule of {} epochs is another one than of {}: the rate goes from {:.4g} to {:.4g}, and this run "
+      "will "
+      "differ from one of {} epochs that was never stopped",
+      learner_->folder(), config.optim.schedule, config.optim.epochs, before.optim.epochs, rate(before, last),
+      rate(config, last + 1), config.optim.epochs);
 }
 
 void RunUnderWay::complete(const SharedSetup& shared) {
@@ -98,8 +150,7 @@ void RunUnderWay::complete(const SharedSetup& shared) {
 
 void RunUnderWay::stop(int request) {
   record_->end("stopped", request == kDeadline ? "out of time" : "signal " + std::to_string(request));
-  spdlog::info("{}: stopped at epoch {}, step {}; --resume goes on", learner_->folder(), learner_->position().epoch,
-               learner_->position().step);
+  spdlog::info("{}: stopped at {}; {} goes on", learner_->folder(), learner_->place(), request_.goes_on);
   outcome_.stopped = request;
   trains_ = false;
 }
@@ -111,7 +162,8 @@ Provenance RunUnderWay::provenance(const SharedSetup& shared, const std::vector<
                     .precision = precision_name(shared.precision),
                     .dataset_sha256 = shared.data.sha256,
                     .teachers = nlohmann::json::array(),
-                    .group = group};
+                    .group = group,
+                    .overrides = request_.overrides};
   for (const auto& teacher : setup_.teachers)
     record.teachers.push_back({{"name", teacher.name}, {"path", teacher.path}, {"sha256", teacher.sha256}});
   return record;

@@ -41,6 +41,8 @@ class RunUnderWay {
 
  private:
   bool take_finished();
+  void check_teachers() const;
+  void announce(const SharedSetup& shared, const Config& before) const;
   Provenance provenance(const SharedSetup& shared, const std::vector<std::string>& group) const;
 
   const TrainingRequest& request_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/tensor_file.h"
 #include "ekd/data/load.h"
@@ -22,19 +23,22 @@ void to_device(ImageSet& set, at::Device device) {
   set.labels = set.labels.to(device);
 }
 
-// By key, the settings that must not change in a run.
+// By key, the settings that must not change in a run, and where its teachers lie.
 nlohmann::json fixed_settings(Config config, Command command) {
   nlohmann::json settings = nlohmann::json::object();
   for (const auto& field : config_fields(config, command))
-    if (field.on_resume == OnResume::kMustMatch) settings[field.key] = field_json(field);
+    if (field.on_resume == OnResume::kMustMatch || field.on_resume == OnResume::kSameContent)
+      settings[field.key] = field_json(field);
   return settings;
 }
 
-std::unique_ptr<Classifier> prepare_model(const Config& config, const Dataset& data) {
+std::unique_ptr<Classifier> prepare_model(const TrainingRequest& request, const Dataset& data) {
+  const Config& config = request.config;
   auto model = make_model({.name = config.model.name, .classes = data.classes, .channels = data.train.images.size(1)},
                           static_cast<std::uint64_t>(config.run.seed));
-  if (!config.model.init.empty())
-    copy_into(model_state(*model), read_tensor_file(resolve_model_source(config.model.init).file));
+  // A run that goes on has its checkpoint; the weights it started from may be gone.
+  if (!config.model.init.empty() && !path_exists(RunFiles(request.run_dir).checkpoint()))
+    copy_weights(read_tensor_file(resolve_model_source(config.model.init).file), *model);
   return model;
 }
 
@@ -49,13 +53,17 @@ LossContext loss_context(const DistillationLossRow& row, const TrainingRequest& 
   return context;
 }
 
+std::size_t index_of(const Teacher& teacher, const SharedSetup& shared) {
+  const auto found = std::ranges::find(shared.teachers, teacher.path, &Teacher::path);
+  return static_cast<std::size_t>(found - shared.teachers.begin());
+}
+
 Objective make_objective(const TrainingRequest& request, const RunSetup& run, const SharedSetup& shared) {
   const double js_weight = request.config.augment.augmix_js_weight;
   if (request.command != Command::kDistill) return Objective(js_weight);
   std::vector<std::size_t> indices;
   for (const auto& teacher : run.teachers) {
-    const auto found = std::ranges::find(shared.teachers, teacher.path, &Teacher::path);
-    indices.push_back(static_cast<std::size_t>(found - shared.teachers.begin()));
+    indices.push_back(index_of(teacher, shared));
   }
   const DistillConfig& distill = request.config.distill;
   const DistillationLossRow& row = distillation_loss_registry().at(distill.loss);
@@ -94,7 +102,7 @@ RunSetup prepare_run(const TrainingRequest& request, SharedSetup& shared) {
   RunSetup run;
   if (request.command == Command::kDistill)
     run.teachers = load_teachers(request.config.distill.teachers, shared.data.classes, shared.device, shared.teachers);
-  run.model = prepare_model(request.config, shared.data);
+  run.model = prepare_model(request, shared.data);
   run.model->to(shared.device);
   run.identity = {.settings = fixed_settings(request.config, request.command),
                   .defaults = fixed_settings(default_config(request.command), request.command),
@@ -123,14 +131,18 @@ LearnerSetup learner_setup(const TrainingRequest& request, RunSetup& run, const 
                            const std::string& label) {
   const bool validated = shared.data.val.size() > 0;
   Objective objective = make_objective(request, run, shared);
+  std::map<std::size_t, std::string> names;
+  for (const auto& teacher : run.teachers) names[index_of(teacher, shared)] = teacher.name;
   return {.model = std::move(run.model),
           .objective = std::move(objective),
           .optim = request.config.optim,
           .eval_every = request.config.eval.every,
+          .best = request.config.eval.best,
           .graph = request.config.run.graph,
           .predict = {shared.data.normalisation, request.config.eval.batch_size, shared.precision},
           .watched = {validated ? "val" : "test", validated ? shared.data.val : shared.data.test},
           .identity = run.identity,
+          .teachers = names,
           .label = label};
 }
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import os
 import pathlib
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from torch import nn
 
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "scripts" / "peers")]
 import convert_weights  # noqa: E402
+import ekd_files  # noqa: E402
 import networks  # noqa: E402
 from ekd_files import Problem, read_safetensors  # noqa: E402
 
@@ -197,10 +199,73 @@ class ToPth(Shared):
             convert(folder, self.folder / "run.pth")
 
     def test_wrong_endings(self):
-        for source, output in (("wrn_40_2.pth", "x.pth"), ("wrn_40_2.safetensors", "x.safetensors")):
+        for source, output in (("wrn_40_2.pth", "x.pth"),):
             with self.assertRaisesRegex(Problem, "name says otherwise"):
                 convert(self.folder / source, self.folder / output)
             self.assertFalse((self.folder / output).exists())
+
+
+class Refused(Shared):
+    """What a converter could only guess at: one line, and nothing written."""
+
+    def state(self):
+        return dict(self.networks["shufflenet_v1"].state_dict())
+
+    def refused(self, words, state=None, raw=None, *options):
+        path, out = self.folder / "refused.pth", self.folder / "refused.safetensors"
+        path.write_bytes(raw) if raw is not None else torch.save(state, path)
+        with self.assertRaisesRegex(Problem, words):
+            convert(path, out, *options)
+        self.assertFalse(out.exists())
+
+    def test_tensors_that_are_no_plain_numbers(self):
+        state = self.state()
+        weight = state["linear.weight"]
+        for words, tensor in (("'linear.weight' is sparse", weight.to_sparse()), ("'linear.weight' is sparse", weight.to_sparse_csr()), ("'linear.weight' has no values", weight.to("meta")),
+                              ("'linear.weight' is quantized", torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)),
+                              ("'linear.weight' holds values beyond float32", weight.double() * 1e300), ("'linear.weight' is torch.complex64", weight.to(torch.complex64))):
+            with self.subTest(words):
+                self.refused(words, state | {"linear.weight": tensor})
+
+    def test_names_that_collide(self):
+        state = self.state()
+        self.refused("two tensors are 'linear.bias'", state | {"module.linear.bias": state["linear.bias"]})
+        wrapped = {f"student.{name}": tensor for name, tensor in state.items()}
+        self.refused("two tensors are 'linear.bias'", wrapped | {"student.module.linear.bias": state["linear.bias"]}, None, "--prefix", "student.")
+
+    def test_old_files_that_were_cut_off(self):
+        old = io.BytesIO()
+        torch.save(self.state(), old, _use_new_zipfile_serialization=False)
+        for length in (10, 100, 1000, 30_000, len(old.getvalue()) - 5000, len(old.getvalue()) - 1):
+            with self.subTest(length):
+                self.refused("refused.pth", None, old.getvalue()[:length])
+
+    def test_safetensors_with_other_names(self):
+        out, wrapped = self.folder / "unwrapped.safetensors", self.folder / "wrapped.safetensors"
+        state = {f"module.{name}": tensor.numpy() for name, tensor in self.state().items()}
+        ekd_files.write_safetensors(wrapped, state, {"format": "pt"})
+        convert(wrapped, out)
+        self.assertEqual(out.read_bytes(), self.plain("shufflenet_v1"))
+        ekd_files.write_safetensors(wrapped, state | {"module.ids": np.zeros(2, np.uint16)}, None)
+        with self.assertRaisesRegex(Problem, "unknown ids"):
+            convert(wrapped, out)
+
+    def test_outputs(self):
+        """Not over the input; links lead to what is written; devices stay devices."""
+        source, link = self.folder / "shufflenet_v1.pth", self.folder / "link.safetensors"
+        before = source.read_bytes()
+        with self.assertRaisesRegex(Problem, "is the file that is read"):
+            convert(source, source)
+        self.assertEqual(source.read_bytes(), before)
+        target = self.folder / "target.safetensors"
+        link.symlink_to(target)
+        convert(source, link)
+        self.assertTrue(link.is_symlink() and target.stat().st_size > 1000)
+        pipe = self.folder / "pipe.safetensors"
+        os.mkfifo(pipe)
+        with self.assertRaises(OSError):  # nobody reads
+            convert(source, pipe)
+        self.assertTrue(pipe.is_fifo())
 
 
 class Program(Shared):

@@ -257,7 +257,7 @@ class Runs(CliTest):
 
     def test_ensembles_and_saved_predictions(self):
         """Members asked together equal their saved predictions combined, and the ensemble's own saved predictions."""
-        evaluate(self.one, f"{self.two}@5").fails(2, self.one, self.two, "different data settings", "--val-size")
+        evaluate(self.one, f"{self.two}@5", "--split", "val").fails(2, self.one, self.two, "different data settings", "--val-size")
         settings = ("--val-size", "0", "--bins", "10")
         files = [self.folder / f"{name}.safetensors" for name in ("p1", "p2", "both")]
         for source, file in zip((self.one, f"{self.two}:best@1"), files):

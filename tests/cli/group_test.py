@@ -78,7 +78,7 @@ class GroupTest(CliTest):
             self.assertEqual([teacher["name"] for teacher in record["teachers"]],
                              next(row["teachers"] for row in PLAN["runs"] if row["name"] == name))
             log = (self.folder_of(name) / "log.txt").read_text()
-            self.assertEqual([line.split("  ")[0] for line in log.splitlines()], [f"{name}-s0: epoch {i}/3" for i in (1, 2, 3)])
+            self.assertEqual([line.split("  ")[0] for line in log.splitlines()[1:]], [f"{name}-s0: epoch {i}/3" for i in (1, 2, 3)])
             for line in log.splitlines():
                 self.assertIn(line, ended.err.splitlines())
 
@@ -100,7 +100,7 @@ class GroupTest(CliTest):
         for name in STUDENTS:
             self.assertEqual((self.record(name)["status"], self.record(name)["reason"]), ("stopped", "signal 15"))
             about = tensors.own(self.folder_of(name) / "checkpoint.safetensors")
-            said = f"{self.folder_of(name)}: stopped at epoch {about['epoch']}, step {about['step']}"
+            said = f"{self.folder_of(name)}: stopped at epoch {about['epoch'] + 1}/3, step {about['step']}/3; the same command goes on"
             ended.says(said)
             self.assertIn(said, (self.folder_of(name) / "log.txt").read_text())
         self.call("--only", "one", "--group-size", "2").done()

@@ -210,6 +210,8 @@ class ForeignFiles(FinishedRunTest):
         copy = self.copy_of_base("texts")
         (copy / "result.json").write_text("{")
         run("train-student", "--run-dir", copy, "--resume").fails(7, copy / "result.json", progress=True)
+        (copy / "result.json").write_text('{"last": {}}')
+        run("train-student", "--run-dir", copy, "--resume").fails(7, copy / "result.json", progress=True)
         (copy / "result.json").unlink()
         (copy / "metrics.jsonl").write_bytes((copy / "metrics.jsonl").read_bytes()[:-9])  # a line that a crash cut off
         (copy / "run.json").write_text("[1")

@@ -6,6 +6,7 @@ import itertools
 import json
 import pathlib
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -140,6 +141,19 @@ class Curves(PlotTest):
         made("curves", *runs, "--seeds", "--format", "svg", "--out", self.folder / "curves")
         expected = {"kd (2 seeds)", "other-s0", "training loss", "test accuracy (%)", "test ECE (%)", "epoch"}
         self.assertLessEqual(expected, set(texts(self.folder / "curves.svg")))
+
+    def test_runs_of_one_name_are_told_apart_and_others_left_out(self):
+        here = self.history("same", [0.1, 0.2])
+        there = pathlib.Path(shutil.copytree(here, self.folder / "there" / "same"))
+        begun = self.folder / "begun"
+        begun.mkdir()
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            made("curves", here, begun, there, "--format", "svg", "--out", self.folder / "both")
+        self.assertIn("warning: ", said.getvalue())
+        self.assertIn("begun", said.getvalue())
+        self.assertLessEqual({f"{here.parent.name}/same", "there/same"}, set(texts(self.folder / "both.svg")))
+        with self.assertRaisesRegex(Problem, "begun: holds no metrics.jsonl"):
+            made("curves", begun, "--out", self.folder / "none")
 
     def test_other_settings_stay_apart(self):
         runs = [self.history("kd-s0", [0.1], 0), self.history("kd-s1", [0.2], 1, aug="cutmix")]

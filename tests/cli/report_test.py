@@ -291,7 +291,7 @@ class Orderings(CliTest):
         self.orderings().fails(2, "claims no orderings")
         plan = self.write_plan({"better": "soft", "then": ["sharp"]})
         report(plan, "--out", self.folder / "out", "--orderings").fails(2, "unknown key 'then'", "did you mean than?")
-        report(self.folder / "out/soft-s0", "--orderings").fails(2, "--orderings needs one plan and --out DIR")
+        report(self.folder / "out/soft-s0", "--orderings").fails(2, "--orderings compares the first of several rows")
         report(plan, "--out", self.folder / "out", "--orderings", "--compare").fails(2, "--orderings")
         report(plan, "--out", self.folder / "out", "--orderings", "--columns", "nll").fails(2, "--columns")
 
@@ -303,6 +303,86 @@ class Orderings(CliTest):
                 for metric in claim["in"]:
                     difference = paper[claim["better"]][metric] - paper[than][metric]
                     self.assertTrue(difference > 0 if metric == "accuracy" else difference < 0, (claim["better"], than, metric))
+
+
+class Rows(CliTest):
+    """Which runs make a row, and what may stand beside it."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.answers = [make_answers(noise=n, images=200) for n in (1, 2)]
+
+    def write(self, name, seed=0, answers=0, result=None, **settings):
+        config = {"augment": {"name": "none"}, "optim": {"lr": 0.1, "epochs": 2}, "run": {"seed": seed, "threads": seed}, "data": {"dir": f"d{seed}"}}
+        for key, value in settings.items():
+            section, setting = key.split("__")
+            config.setdefault(section, {})[setting] = value
+        folder = write_run(self.folder / f"{self._testMethodName}/{name}-s{seed}", self.answers[answers], seed, config=config)
+        if result:
+            stored = json.loads((folder / "result.json").read_text())
+            (folder / "result.json").write_text(json.dumps(stored | result))
+        return folder
+
+    def test_runs_are_joined_where_nothing_but_the_seed_differs(self):
+        runs = [self.write("a", seed, distill__teachers=[f"t=x/t-s{seed}", f"u=x/u-s{seed}:best"]) for seed in (0, 1)]
+        runs += [self.write("b", 0), self.write("b", 1, augment__name="cutmix", optim__epochs=3), self.write("b", 2), self.write("b", 3, augment__name="cutmix", optim__epochs=3)]
+        runs += [self.write("c", 0, distill__teachers=["t=x/t-s0"]), self.write("c", 1, distill__teachers=["t=x/u-s1"])]
+        ended = report(*runs, "--json")
+        self.assertEqual([(row["name"], row["seeds"]) for row in ended.json()["rows"]], [("a", [0, 1]), ("b", [0, 2]), ("b-s1", [1, 3]), ("c", [0]), ("c-s1", [1])])
+        warnings = ended.warnings()
+        self.assertEqual(len(warnings), 2)
+        for word in ("b-s0", "b-s1", "augment.name (cutmix, not none)", "optim.epochs (3, not 2)"):
+            self.assertIn(word, warnings[0])
+        self.assertIn("distill.teachers", warnings[1])
+        # Without settings the results tell, as far as they do.
+        for folder in runs[:2]:
+            (folder / "config.json").unlink()
+            (folder / "result.json").write_text(json.dumps(json.loads((folder / "result.json").read_text()) | {"epochs": 2 + int(str(folder)[-1])}))
+        self.assertIn("epochs (3, not 2)", report(*runs[:2]).done().err)
+
+    def test_the_papers_numbers_stand_beside_the_papers_data(self):
+        kinds = {"whole": {}, "all": {"data__classes": 0, "data__dataset": "cifar100"}, "synthetic": {"data__dataset": "synthetic"}, "ten": {"data__classes": 10},
+                 "part": {"data__train_limit": 6000}, "few": {"data__test_limit": 500}, "five": {"result": {"classes": 5}}}  # fmt: skip
+        for name, settings in kinds.items():
+            self.write(name, **settings)
+        out = self.folder / self._testMethodName
+        write_run(out / "both-s0", self.answers[0])
+        (out / "both-s0/config.json").unlink()
+        result = json.loads((out / "both-s0/result.json").read_text())
+        (out / "both-s0/result.json").write_text(json.dumps(result | {"members": [{"path": "moved/ten-s0/predictions.safetensors", "weight": 1}]}))
+        paper, plan = {"accuracy": 0.7}, out / "plan.json"
+        plan.write_text(json.dumps({"runs": [{"name": name, "command": "train-student", "paper": paper} for name in kinds],
+                                    "evaluations": [{"name": "both", "members": [{"run": "ten"}], "paper": paper}]}))
+        ended = report(plan, "--out", out, "--json")
+        self.assertEqual([row["name"] for row in ended.json()["rows"] if row["difference"]], ["whole", "all"])
+        self.assertIn("without its numbers: synthetic, ten, part, few, five, both", ended.err)
+        table = report(plan, "--out", out, "--columns", "accuracy").done().out
+        self.assertEqual(len([line for line in table.splitlines() if "✓" in line or "✗" in line]), 3)  # and the remark
+
+    def test_two_runs_without_a_plan(self):
+        good, bad = self.write("good", answers=0), self.write("bad", answers=1)
+        rows = report(good, bad, "--orderings", "--json").json()["orderings"]
+        self.assertEqual({(row["better"], row["than"]) for row in rows}, {("good", "bad")})
+        self.assertEqual([row["metric"] for row in rows], ["accuracy", "top5", "nll", "brier", "ece15", "oe15", "ece100", "oe100"])
+        turned = report(bad, good, "--orderings", "--json").json()["orderings"]
+        for row, other in zip(rows, turned):
+            self.assertEqual((row["difference"], row["margin"]), (-other["difference"], other["margin"]))
+
+    def test_no_verdict_on_a_difference_of_nothing(self):
+        """Answers that differ by a hair have a margin of less than that."""
+        first = self.write("first")
+        nearly = Answers(self.answers[0].logits.astype(np.float64) * (1 + 1e-6), self.answers[0].labels)
+        second = write_run(first.parent / "second-s0", nearly)
+        rows = report(first, second, "--orderings", "--json").json()["orderings"]
+        self.assertTrue(any(0 < abs(row["difference"]) and abs(row["difference"]) > row["margin"] for row in rows), rows)
+        self.assertEqual({row["verdict"] for row in rows}, {"open"})
+
+    def test_a_plans_folder_has_a_default(self):
+        work = self.folder / self._testMethodName
+        write_run(work / "runs/mine/a-s0", self.answers[0])
+        (work / "mine.json").write_text(json.dumps({"runs": [{"name": "a", "command": "train-student"}]}))
+        self.assertIn("a ", report("mine.json", cwd=work).done().out)
 
 
 class CommittedResults(unittest.TestCase):
@@ -378,6 +458,8 @@ class Formats(CliTest):
         self.assertEqual(markdown[1], "|---|---:|---:|---:|---:|---:|")
         self.assertEqual(markdown[3], f"| both | 1 | {percent} | – | – | – |")
         latex = self.plan_report(*columns, "--format", "latex").done().out
+        self.assertIn("name & n & accuracy \\% & accuracy \\%, paper & accuracy \\%, diff & ", latex)
+        self.assertIn("% diff: ours $-$ paper; $\\surd$ within 2$\\sigma$", latex)  # the marks of the table
         for word in ("\\toprule", "\\midrule", "\\bottomrule", "kd\\_a & 2 & ", "$\\pm$", "\\begin{tabular}{lrrrrr}"):
             self.assertIn(word, latex)
 
@@ -411,7 +493,7 @@ class Formats(CliTest):
         report(out / "both-s0", "--columns", "acuracy").fails(2, "acuracy", "did you mean accuracy?", "ece15", "_interval")
         report(out / "both-s0", "--format", "html").fails(2, "--format")
         report(out / "both-s0", "--format", "csv", "--json").fails(2, "--json")
-        report(self.plan).fails(2, "--out DIR")
+        report(self.plan).fails(2, "--out runs/plan", "no such folder")
         report(self.plan, "--out", self.folder / "nowhere").fails(2, "nowhere")
         report(self.plan, out, "--out", out).fails(2, "one plan")
 

@@ -90,7 +90,7 @@ class Signals(ResumeTest):
             ended.require(ended.code == CODES[number], f"expected exit {CODES[number]}")
             ended.require(ended.out == "", "a result though it was stopped")
             about = tensors.own(folder / "checkpoint.safetensors")
-            self.assertIn(f"epoch {about['epoch']}, step {about['step']}", ended.err)
+            self.assertIn(f"stopped at epoch {about['epoch'] + 1}/3, step {about['step']}/6", ended.err)
             self.assertIn(ended.err.splitlines()[-1], (folder / "log.txt").read_text())
             self.assertEqual(json.loads((folder / "run.json").read_text())["status"], "stopped")
             self.assertFalse((folder / "result.json").exists())
@@ -104,7 +104,7 @@ class Signals(ResumeTest):
             with self.subTest(number.name):
                 folder = self.folder / f"{kind}-{number.name}"
                 self.stop_in_the_middle(kind, number, folder)
-                run(*self.kinds[kind], "--run-dir", folder, "--resume").done("going on from")
+                run(*self.kinds[kind], "--run-dir", folder, "--resume").done("going on at epoch")
                 self.assert_as_never_stopped(folder, kind)
 
     def test_a_second_interrupt_leaves_at_once(self):
@@ -208,6 +208,7 @@ class Foreign(ResumeTest):
         (folder / "result.json").unlink()
         config = json.loads(settings.read_text())
         del config["distill"]["loss"]
+        del config["eval"]["best"]
         settings.write_text(json.dumps(config))
         free = ("data.dir", "optim.epochs", "eval.batch_size", *(f"run.{key}" for key in config["run"] if key != "seed"))
         lines = [f"{section}.{key}={json.dumps(value, separators=(',', ':'))}\n"
@@ -215,12 +216,13 @@ class Foreign(ResumeTest):
         _, stored = tensors.read(path)
         about = tensors.own(path)
         self.assertEqual(about.pop("settings")["distill.loss"], "kd")
+        about["best_accuracy"] = about.pop("best_value")
         about["config_sha256"] = hashlib.sha256("".join(lines[1:]).encode()).hexdigest()
         tensors.write_own(path, stored, about)
         run("distill", "--run-dir", folder, "--resume", "--epochs", "3").fails(2, path, "other settings")
         about["config_sha256"] = hashlib.sha256("".join(lines).encode()).hexdigest()
         tensors.write_own(path, stored, about)
-        run(*self.kinds["distilled"], "--run-dir", folder, "--resume").done("going on from epoch 2")
+        run(*self.kinds["distilled"], "--run-dir", folder, "--resume").done("going on at epoch 3/3, step 0/6")
         self.assert_as_never_stopped(folder, "distilled")
 
     def test_changed_data(self):

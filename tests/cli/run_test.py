@@ -92,7 +92,7 @@ class RunTest(unittest.TestCase):
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
         self.assertEqual(process.returncode, 143)
-        self.assertEqual(self.states()["a"], "pending")
+        self.assertEqual(self.states()["a"], "stopped")
         result = self.call("--set", "optim.epochs=400", "--budget", "1s")
         self.assertIn("the budget is spent", result.stderr)
         self.assertEqual(self.states()["kd"], "pending")

@@ -119,7 +119,7 @@ class Memory(CliTest):
             room = limits(AS=started.address_space() + (200 << 20))
         words = ("batch size 2000", "shufflenet_v1", "bytes", "try", "--batch-size")
         ended = run("train-student", *settings, "--train-limit", "2000", "--batch-size", "2000", "--run-dir", large, prepare=room)
-        ended.fails(4, *words)
+        ended.fails(4, *words, progress=True)
         self.assertFalse((large / "result.json").exists())
         run("evaluate", small, "--test-limit", "2000", "--batch-size", "2000", prepare=room).fails(4, *words)
 

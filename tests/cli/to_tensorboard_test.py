@@ -139,9 +139,18 @@ class ToTensorboard(unittest.TestCase):
         export(self.trained, f"other={self.trained}", "--out", self.folder / "twice")
         self.assertEqual(sorted(path.name for path in (self.folder / "twice").iterdir()), ["other", "student"])
 
+    def test_folders_without_an_epoch_are_left_out(self):
+        """A plan's folder, an evaluation's and a run that has just begun, among `runs/*`."""
+        (self.folder / "plan" / "a-s0").mkdir(parents=True)
+        out = self.folder / "some"
+        done = subprocess.run([sys.executable, ROOT / "scripts/to_tensorboard.py", self.folder / "plan", self.made("begun", ""), self.trained, "--out", out],
+                              capture_output=True, text=True, env=environment(), timeout=120)
+        self.assertEqual((done.returncode, done.stderr.count("warning: "), done.stderr.count("left out")), (0, 2, 2), done.stderr)
+        self.assertEqual([path.name for path in out.iterdir()], ["student"])
+
     def test_errors_are_one_line(self):
         broken = self.made("broken", '{"epoch": 0}\nnonsense\n')
-        for arguments, words in (((self.folder, "--out", "x"), "no metrics.jsonl"), ((broken, "--out", "x"), "line 2"), ((broken,), "--out"),
+        for arguments, words in (((self.folder, "--out", "x"), "no metrics.jsonl"), ((self.folder / "none", "--out", "x"), "no such run folder"), ((broken, "--out", "x"), "line 2"), ((broken,), "--out"),
                                  ((self.made("empty", ""), "--out", "x"), "no epoch is finished")):
             done = subprocess.run([sys.executable, ROOT / "scripts/to_tensorboard.py", *arguments], capture_output=True, text=True,
                                   cwd=self.folder, env=environment(), timeout=120)

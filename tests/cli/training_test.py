@@ -130,6 +130,23 @@ class Seeds(TrainingTest):
         self.assertFalse((self.folder / "bad").exists())
 
 
+class Choice(TrainingTest):
+    def test_the_best_epoch_is_chosen_by_what_is_asked_for(self):
+        """Four epochs of which accuracy and NLL say different ones are the best."""
+        chosen = {}
+        for metric, column, best_of in (("accuracy", "test_accuracy", max), ("nll", "test_nll", min), ("ece15", "test_ece15", min)):
+            result = self.train(metric, "--best", metric, "--epochs", "4", "--lr", "0.003", "--seed", "1", "--json").json()
+            lines = lines_of(self.folder / metric / "metrics.jsonl")
+            expected = best_of(lines, key=lambda line: line[column])["epoch"]
+            self.assertEqual((result["best"]["epoch"], result["best"]["selected_by"]), (expected, metric))
+            self.assertEqual(tensors.own(self.folder / metric / "best.safetensors")["epoch"], expected)
+            chosen[metric] = expected
+        self.assertGreater(len(set(chosen.values())), 1, chosen)
+        self.resume("--best", "nll", name="accuracy").fails(2, "eval.best")
+        self.resume("--epochs", "5", name="nll").done("epoch 5/5")
+        self.train("typo", "--best", "acc").fails(2, "eval.best", "accuracy, nll, brier")
+
+
 class Validation(TrainingTest):
     def test_validation_split_is_watched_and_selects(self):
         result = self.train("val", "--val-size", "8", "--eval-every", "2", "--epochs", "3", "--json").json()
@@ -195,7 +212,7 @@ class Resume(TrainingTest):
         self.assertEqual(ended.warnings(), [])
         self.train("launched", "--no-graph").done()
         self.assertEqual(sha256(self.folder / "launched/last.safetensors"), sha256(self.base / "last.safetensors"))
-        self.resume("--set", "run.graph=true", "--epochs", "3", name="launched").done("going on from epoch 2", "epoch 3/3")
+        self.resume("--set", "run.graph=true", "--epochs", "3", name="launched").done("going on at epoch 3/3, step 0", "epoch 3/3")
 
     def test_other_threads_warn(self):
         ended = self.resume("--threads", "2").done("finished")
@@ -277,7 +294,7 @@ class Terms(TrainingTest):
 class NonFinite(TrainingTest):
     def test_stops_and_names_step_rate_and_term(self):
         ended = self.train("bad", "--lr", "1e30")
-        ended.fails(5, self.folder / "bad", "'ce'", "step ", "epoch 0", "learning rate 1e+30", progress=True)
+        ended.fails(5, self.folder / "bad", "'ce'", "epoch 1/2, step ", "learning rate 1e+30", progress=True)
         self.assertFalse((self.folder / "bad/checkpoint.safetensors").exists())
         self.assertFalse((self.folder / "bad/result.json").exists())
         self.assertEqual(json.loads((self.folder / "bad/run.json").read_text())["status"], "failed")
@@ -288,12 +305,12 @@ class NonFinite(TrainingTest):
         ended = self.train("late", "--epochs", "30", "--batch-size", "24", "--momentum", "0", *rising)
         folder = self.folder / "late"
         good = len(lines_of(folder / "metrics.jsonl"))
-        ended.fails(5, folder, "not finite", f"epoch {good}", "learning rate", "the last good checkpoint is kept", progress=True)
+        ended.fails(5, folder, "not finite", f"epoch {good + 1}/30", "learning rate", "the last good checkpoint is kept", progress=True)
         self.assertGreater(good, 0)
         self.assertEqual(tensors.own(folder / "checkpoint.safetensors")["epoch"], good)
         self.assertEqual(tensors.own(folder / "last.safetensors")["epoch"], good - 1)
         before = (folder / "checkpoint.safetensors").read_bytes()
-        self.resume(name="late").fails(5, f"epoch {good}", progress=True)
+        self.resume(name="late").fails(5, f"epoch {good + 1}/30", progress=True)
         self.assertEqual((folder / "checkpoint.safetensors").read_bytes(), before)
         self.assertNotRegex((folder / "metrics.jsonl").read_text(), "(?i)nan|inf")
         self.assert_no_temporaries(folder)

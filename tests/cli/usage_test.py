@@ -130,6 +130,29 @@ class Values(UsageTest):
         self.assert_nothing_written()
 
 
+class Lists(UsageTest):
+    def test_a_repeated_flag_is_one_list(self):
+        self.assertEqual(self.settings("--milestones", "3", "--milestones", "5,7")["optim"]["milestones"], [3, 5, 7])
+        self.assertEqual(self.settings("--milestones", "3", "--set", "optim.milestones=5")["optim"]["milestones"], [5])
+
+    def test_what_is_empty_or_wrong_is_not_ignored(self):
+        for arguments in (("train-student", "--run-dir", ""), ("train-student", "--config", ""), ("train-student", "--data", ""), ("train-student", "--init", ""),
+                          ("evaluate", "x", "--save-predictions", ""), ("evaluate", "x", "--fit-on", ""), ("distill", "--teacher", ""), ("preview", "--out", "")):
+            with self.subTest(arguments):
+                self.ekd(*arguments).fails(2, arguments[-2], "''")
+        plan = self.folder / "plan.json"
+        plan.write_text('{"runs": [{"name": "a", "command": "train-teacher"}]}')
+        self.ekd("run", plan, "--budget", "5x", "--dry-run").fails(2, "--budget", "'5x'")
+        self.assert_nothing_written()
+
+    def test_a_variable_that_is_an_s_away(self):
+        for command, variable, meant in (("train-student", "EKD_EPOCH", "EKD_EPOCHS"), ("preview", "EKD_ROW", "EKD_ROWS")):
+            ended = self.ekd(command, "--print-config", env={variable: "3"}).done()
+            self.assertEqual(len(ended.warnings()), 1, ended)
+            self.assertIn(f"did you mean {meant}?", ended.warnings()[0])
+        self.assertEqual(self.ekd("preview", "--print-config", env={"EKD_EPOCH": "3", "EKD_TEMPERATURE": "2"}).done().warnings(), [])
+
+
 class ConfigFiles(UsageTest):
     def test_what_does_not_fit(self):
         path = self.folder / "bad.json"

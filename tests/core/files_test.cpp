@@ -52,6 +52,12 @@ TEST(AtomicFile, OnlyTemporariesOfDeadProcessesGo) {
   EXPECT_EQ(entries(folder.path()), 3U);
 }
 
+TEST(AtomicFile, RemovingWhatCannotBeRemovedIsAnIoError) {
+  const test::TemporaryFolder folder;
+  EXPECT_NO_THROW(remove_file(folder / "absent"));
+  EXPECT_ERROR(remove_file(folder.path()), IoError, "cannot remove");
+}
+
 TEST(Sha256, KnownAnswers) {  // FIPS 180-4's examples
   EXPECT_EQ(sha256_hex({}), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   Sha256 hash;
@@ -98,6 +104,11 @@ TEST_F(TensorFileTest, MisfitsAreListedAndNothingChanges) {
   EXPECT_ERROR(copy_into({{"a", a}, {"b", b}, {"n", n}}, file), WeightsError,
                "n (Float [2, 3, 2, 2], expected Long [2, 3, 2, 2])");
   EXPECT_EQ(a.sum().item<float>(), 0);
+}
+
+TEST(Sha1, OfThePublishedExample) {  // FIPS 180: "abc"
+  const std::string text = "abc";
+  EXPECT_EQ(sha1_hex(std::as_bytes(std::span(text))), "a9993e364706816aba3e25717850c26c9cd0d89d");
 }
 
 }  // namespace

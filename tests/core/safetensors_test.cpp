@@ -43,6 +43,20 @@ TEST(Safetensors, ReadsAFileOfAnotherTool) {
   EXPECT_TRUE(own_metadata(file).is_null());
 }
 
+TEST(Safetensors, ReadsBesideWhatItHasNoDtypeFor) {
+  const auto file =
+      parse_safetensors(file_of(R"({"__metadata__":null,"a":)" + tensor("U16", "[2]", 0, 4) + R"(,"b":)" +
+                                    tensor("F128", "[7]", 4, 9) + R"(,"c":)" + tensor("F32", "[1]", 9, 13) + "}",
+                                13),
+                        "x");
+  ASSERT_EQ(file.tensors.size(), 3U);
+  EXPECT_TRUE(file.metadata.empty());
+  EXPECT_EQ(file.tensors[0].dtype, DType::kOther);
+  EXPECT_EQ(file.tensors[0].stated_dtype, "U16");
+  EXPECT_EQ(file.tensors[1].stated_dtype, "F128");
+  EXPECT_EQ(file.tensors[2].dtype, DType::kF32);
+}
+
 struct BadFile {
   const char* name;
   std::vector<std::byte> bytes;
@@ -62,7 +76,10 @@ TEST(Safetensors, RejectsEveryBrokenRule) {
       {"broken JSON", file_of("{\"a\":", 0), "damaged"},
       {"duplicate key", file_of(R"({"a":)" + good + R"(,"a":)" + good + "}", 8), "stands twice"},
       {"depth bomb", file_of(deep, 0), "deep"},
-      {"unknown dtype", file_of(R"({"a":)" + tensor("F128", "[2]", 0, 8) + "}", 8), "unknown dtype"},
+      {"wrong size of another tool's dtype", file_of(R"({"a":)" + tensor("U16", "[3]", 0, 8) + "}", 8), "need 6"},
+      {"overflow of an unknown dtype", file_of(R"({"a":)" + tensor("F128", "[4294967296,4294967296]", 0, 8) + "}", 8),
+       "overflows"},
+      {"NUL", file_of(std::string("{}\0 and more", 12), 0), "NUL"},
       {"negative size", file_of(R"({"a":)" + tensor("F32", "[-2]", 0, 8) + "}", 8), "whole numbers"},
       {"fractional size", file_of(R"({"a":)" + tensor("F32", "[2.0]", 0, 8) + "}", 8), "whole numbers"},
       {"overflow", file_of(R"({"a":)" + tensor("F32", "[4294967296,4294967296]", 0, 8) + "}", 8), "overflows"},

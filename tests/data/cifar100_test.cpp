@@ -72,7 +72,9 @@ TEST_F(CifarFileTest, EmptyFile) {
 TEST_F(CifarFileTest, SizesThatAreNoWholeRecords) {
   EXPECT_THAT(data_error(write("a", record(0, 0) + "x")),
               HasSubstr("3075 bytes are 1 records and 1 bytes; accepted: whole records of 3074 bytes, at least one"));
-  EXPECT_THAT(data_error(write("b", record(0, 0).substr(1))), HasSubstr("3073 bytes are 0 records and 3073 bytes"));
+  EXPECT_THAT(data_error(write("b", record(0, 0).substr(1))),
+              HasSubstr("3073 bytes are 1 records of CIFAR-10 (3073 bytes)"));
+  EXPECT_THAT(data_error(write("c", record(0, 0).substr(2))), HasSubstr("3072 bytes are 0 records and 3072 bytes"));
 }
 
 TEST_F(CifarFileTest, LabelsOutOfRangeNameRecordAndValue) {

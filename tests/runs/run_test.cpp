@@ -39,6 +39,25 @@ TEST(MetricLog, ResumedRunCutsLaterAndBrokenLines) {
   EXPECT_EQ(test::read_text(path), "{\"epoch\":0}\n{\"epoch\":1}\n{\"epoch\":2,\"x\":0.5}\n");
 }
 
+TEST(MetricLog, LinesThatSomebodyEditedGo) {
+  const test::TemporaryFolder folder;
+  const auto path = folder / "metrics.jsonl";
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  test::write_text(
+      path, "{\"epoch\":0,\"x\":" + deep + "}\n{\"epoch\":9223372036854775807}\n{\"epoch\":-1}\n{\"epoch\":1}\n");
+  const MetricLog log(path, /*first_epoch=*/2);
+  EXPECT_EQ(test::read_text(path), "{\"epoch\":1}\n");
+}
+
+TEST(RunRecord, GoesOnFromOneThatSomebodyEdited) {
+  const test::TemporaryFolder folder;
+  const auto path = folder / "run.json";
+  test::write_text(path, R"({"started": 5, "resumed": "twice"})");
+  const RunRecord record(path, {});
+  EXPECT_EQ(read_run_record(path)["resumed"], 1);
+  EXPECT_TRUE(read_run_record(path)["started"].is_string());
+}
+
 TEST(RunRecord, CountsResumesAndKeepsTheFirstStart) {
   const test::TemporaryFolder folder;
   const auto path = folder / "run.json";

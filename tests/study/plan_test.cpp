@@ -56,6 +56,10 @@ TEST_F(PlanTest, WithoutDropsRows) {
   write("base.json", {{"runs", list({teacher_, student_})}});
   EXPECT_EQ(read({{"extends", "base.json"}, {"without", list({"s"})}}).runs.size(), 1U);
   EXPECT_ERROR(read({{"extends", "base.json"}, {"without", list({"x"})}}), UsageError, "'x', which is no row");
+  json nameless = teacher_;
+  nameless["name"] = 5;
+  EXPECT_ERROR(read({{"runs", list({nameless, student_})}, {"without", list({"s"})}}), UsageError,
+               "a run needs a text 'name'");
 }
 
 TEST_F(PlanTest, OrderingsGoWithTheirRows) {

@@ -49,14 +49,14 @@ TEST(ReportTable, LatexWithBooktabs) {
             "% \\usepackage{booktabs}\n"
             "\\begin{tabular}{lrrrr}\n"
             "\\toprule\n"
-            "name & n & accuracy \\% & paper & diff \\\\\n"
+            "name & n & accuracy \\% & accuracy \\%, paper & accuracy \\%, diff \\\\\n"
             "\\midrule\n"
             "teacher\\_none & 3 & 75.10 $\\pm$ 0.21 & 75.63 & $-$0.53 $\\surd$ \\\\\n"
             "a \\& b & 1 & 50.00 & -- & -- \\\\\n"
             "\\bottomrule\n"
             "\\end{tabular}\n"
-            "% diff: ours − paper; ✓ within 2σ (few seeds: t·σ) of sampling and seed noise, ✗ beyond, ? not known (no "
-            "saved predictions)\n");
+            "% diff: ours $-$ paper; $\\surd$ within 2$\\sigma$ (few seeds: t·$\\sigma$) of sampling and seed noise, "
+            "$\\times$ beyond, ? not known (no saved predictions)\n");
 }
 
 TEST(ReportTable, CsvInFullPrecision) {

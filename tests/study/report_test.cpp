@@ -206,7 +206,9 @@ TEST(Report, RefusesWhatIsNoRun) {
   EXPECT_ERROR(make_report({{(folder / "begun").string()}, ""}), UsageError, "nothing has finished");
   EXPECT_ERROR(make_report({{"a", "b"}, "out"}), UsageError, "one plan");
   write_text(folder / "plan.json", "{}");
-  EXPECT_ERROR(make_report({{(folder / "plan.json").string()}, ""}), UsageError, "--out DIR");
+  EXPECT_ERROR(make_report({{(folder / "plan.json").string()}, ""}), UsageError, "at least one run");
+  EXPECT_ERROR(make_report({{(folder / "plan.json").string(), (folder / "begun").string()}, ""}), UsageError,
+               "stands alone");
   for (const std::string text : {"{", "[]", R"({"last": 3})", R"({"last": {}, "last": {}})"}) {
     write_text(folder / "begun/result.json", text);
     EXPECT_ERROR(make_report({{(folder / "begun").string()}, ""}), WeightsError, "result.json: is damaged");

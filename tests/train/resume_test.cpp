@@ -78,7 +78,7 @@ TEST(Checkpoint, AnotherRunsIsRefused) {
   stored.identity.teacher_sha256 = {"t"};
   EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "the teachers are not those");
   stored.identity = own;
-  EXPECT_ERROR(load_checkpoint(path, stored, {2, 1}), WeightsError, "stands at epoch 0, step 1, outside this training");
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 1}), WeightsError, "stands at epoch 1, step 1, outside this training");
 }
 
 TEST(Checkpoint, ASettingThatItLacksHadItsDefault) {

@@ -19,7 +19,8 @@ std::string environment_name(const std::string& flag);
 // dashes). Throws UsageError where a value does not fit.
 void apply_environment(CLI::App& app, const std::vector<std::string>& handled_elsewhere = {});
 
-// Warns of EKD_* variables that are no option of any command under `root`.
-void warn_of_unknown_variables(const CLI::App& root);
+// Warns of EKD_* variables that are no option of any command under `root`, or are one of another command than `app` and
+// but an "s" away from one of this.
+void warn_of_unknown_variables(const CLI::App& root, const CLI::App& app);
 
 }  // namespace ekd

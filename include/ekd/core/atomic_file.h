@@ -11,7 +11,8 @@
 namespace ekd {
 
 // Writes the pieces one after another. On failure throws IoError with the path and the bytes that were needed; the old
-// file, if any, is untouched and no temporary is left.
+// file, if any, is untouched and no temporary is left. A link stays, and what it leads to is written; a pipe or a
+// character device is written into; a block device is refused, and so is a pipe that nobody reads.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> pieces);
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
@@ -25,6 +26,9 @@ std::string read_text(const std::filesystem::path& path);
 
 // Makes the folder and its parents. Throws IoError.
 void make_directories(const std::filesystem::path& path);
+
+// Removes the file where there is one. Throws IoError.
+void remove_file(const std::filesystem::path& path);
 
 // Removes the temporaries in `folder` whose process is gone; call while holding the folder's lock.
 void remove_stale_temporaries(const std::filesystem::path& folder);

@@ -22,7 +22,8 @@ std::string precision_name(Precision precision);
 // What images are made as: bfloat16 where the first convolution would round them to it anyway.
 at::ScalarType image_dtype(Precision precision);
 
-// 0: as many as the process may use cores.
+// 0: OMP_NUM_THREADS, else one per core. Never more than the process may use cores: threads that wait for each other's
+// core take many times as long. Where `threads` is more, a warning says so.
 void set_threads(std::int64_t threads);
 
 // Deterministic algorithms on CUDA, at a cost; the CPU's are deterministic for a fixed number of threads. Call before

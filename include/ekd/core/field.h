@@ -38,10 +38,11 @@ constexpr double kMaxCount = 1e9;  // images, steps, epochs: far above use, far 
 
 // What a difference means when a run is resumed.
 enum class OnResume {
-  kMustMatch,  // an error: the run would no longer be the same
-  kMayGrow,    // a larger value is taken
-  kWarn,       // taken, but bits may differ
-  kFree,       // taken
+  kMustMatch,    // an error: the run would no longer be the same
+  kSameContent,  // where files lie: taken if what lies there is the same by its checksum
+  kMayGrow,      // a larger value is taken
+  kWarn,         // taken, but bits may differ
+  kFree,         // taken
 };
 
 struct Field {

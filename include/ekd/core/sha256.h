@@ -1,4 +1,4 @@
-// SHA-256 through OpenSSL.
+// SHA-256, and SHA-1, through OpenSSL.
 #pragma once
 
 #include <cstddef>
@@ -28,5 +28,8 @@ class Sha256 {
 };
 
 std::string sha256_hex(std::span<const std::byte> bytes);
+
+// SHA-1, 40 digits: of no use against forgery, but what some published checksums are.
+std::string sha1_hex(std::span<const std::byte> bytes);
 
 }  // namespace ekd

@@ -1,13 +1,22 @@
-// Why a program should stop: SIGINT, SIGTERM, SIGUSR1 or a deadline become a flag that loops ask for; work is saved
-// before the program ends.
+// Why a program should stop: the signals that ask for it and a deadline become a flag that loops ask for; work is saved
+// before the program ends. And what a console or a limit that goes away must not do: end it unsaved.
 #pragma once
 
 #include <chrono>
 
 namespace ekd {
 
-// A second SIGINT or SIGTERM then ends the program at once.
+// Of the signals that would end the program: SIGINT, SIGTERM, SIGHUP (a closed session), SIGUSR1, SIGUSR2, SIGXCPU (a
+// limit of CPU time), the timers' and SIGPWR. A second SIGINT or SIGTERM then ends it at once. A SIGHUP that is ignored
+// (nohup) stays so.
 void install_signal_handlers();
+
+// Where nobody reads any more, or a file passes a limit, writing fails (EPIPE, EFBIG) instead of ending the program.
+void ignore_write_signals();
+
+// Opens what of stdin, stdout and stderr is closed, so that no file of ours gets their numbers. What is written to a
+// closed stdout or stderr fails, as it would have.
+void open_standard_streams();
 
 // From this moment on stop_request() answers kDeadline.
 void set_stop_deadline(std::chrono::steady_clock::time_point deadline);
@@ -17,7 +26,7 @@ inline constexpr int kDeadline = -1;
 // 0: go on; kDeadline; else the signal that asked the program to stop.
 int stop_request();
 
-// How the program ends after `request` was obeyed: 128 + signal (130, 143, 138), 0 after a deadline.
+// How the program ends after `request` was obeyed: 128 + signal (130 for SIGINT, 143 for SIGTERM), 0 after a deadline.
 int stop_exit_code(int request);
 
 }  // namespace ekd

@@ -22,6 +22,18 @@ struct JsonError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// object[key] where it is there and of the type of `otherwise`: in a file that somebody edited it may be of any.
+template <class Json, class Value>
+Value value_or(const Json& object, const char* key, Value otherwise) {
+  const auto found = object.find(key);  // the end where it is no object
+  if (found == object.end()) return otherwise;
+  const Json like(otherwise);
+  const bool fits = like.is_number_integer() ? found->is_number_integer()
+                    : like.is_number()       ? found->is_number()
+                                             : found->type() == like.type();
+  return fits ? found->template get<Value>() : otherwise;
+}
+
 // JSON as text for a file or the console: names that are no UTF-8 (folders may have such) are shown with U+FFFD.
 template <class Json>
 std::string json_text(const Json& json, int indent = -1) {

@@ -16,10 +16,11 @@ struct TensorFile {
   std::vector<NamedTensor> tensors;             // on the CPU, contiguous, by position in the file
   nlohmann::json own;                           // ekd's own metadata, null for files of other tools
   std::map<std::string, std::string> metadata;  // all of the file's metadata
+  std::map<std::string, std::string> foreign;   // by name, the dtypes of tensors that ekd does not read
 
-  // Null where there is none of that name.
+  // Null where there is none of that name that ekd reads.
   const at::Tensor* find(const std::string& name) const;
-  // Throws WeightsError where there is none of that name.
+  // Throws WeightsError where there is none of that name, or its dtype is foreign.
   const at::Tensor& at(const std::string& name) const;
 };
 

@@ -12,7 +12,8 @@ namespace ekd {
 struct DataFileReport {
   std::string name;
   std::int64_t bytes = 0, records = 0;
-  std::string sha256;                       // of the whole file
+  std::string sha256;  // of the whole file
+  std::string known;   // "official": CIFAR-100's own file; "reordered": its images in another order; else empty
   std::vector<std::int64_t> class_counts;   // by fine label, 100 of them
   std::vector<std::int64_t> coarse_counts;  // by coarse label, 20 of them
   std::array<double, 3> mean{}, std{};      // per channel, of pixels / 255; std over all pixels (divisor n)

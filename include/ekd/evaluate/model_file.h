@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "ekd/core/tensor_file.h"
 #include "ekd/models/classifier.h"
 
 namespace ekd {
@@ -28,6 +29,10 @@ struct LoadedModel {
 // Which network it is: the file's metadata ("ekd", else plain "model" and "num_classes"), else its tensor names over
 // the registry, else `fallback_model`. Throws WeightsError where none fits or a tensor is missing, extra or mis-shaped.
 LoadedModel load_model(const ModelSource& source, const std::string& fallback_model = "");
+
+// Copies a file's weights into a network's. Throws WeightsError where they do not fit or are not finite, with the cause
+// where it can be told: another network's, or names with something before them.
+void copy_weights(const TensorFile& file, const Classifier& model);
 
 // Weights of `model` with metadata: kind, model, classes, and what `more` holds. Throws IoError.
 void save_weights(const std::filesystem::path& path, const Classifier& model, const nlohmann::json& more);

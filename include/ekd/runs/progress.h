@@ -20,7 +20,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // After each step; cheap. `label` names the epoch, e.g. "epoch 3/10".
+  // After each step; cheap. `label` says where, e.g. "epoch 3/10, step 5/94".
   void step(const std::string& label, std::int64_t done_steps, std::int64_t images);
 
   // Takes the bar away so that a log line can stand in its place.
@@ -35,7 +35,7 @@ class Progress {
   ProgressStyle style_;
   std::int64_t total_steps_, first_step_, images_ = 0;
   Clock::time_point start_ = Clock::now(), drawn_;
-  bool visible_ = false;
+  bool visible_ = false;  // a bar; of lines, whether there was one
 };
 
 // "1:02:03" or "2:03".

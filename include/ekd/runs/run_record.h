@@ -16,6 +16,7 @@ struct Provenance {
   std::string dataset_sha256;
   nlohmann::json teachers = nlohmann::json::array();  // [{"name", "path", "sha256"}]
   std::vector<std::string> group;                     // names of the runs that shared its batches; empty: alone
+  nlohmann::json overrides;                           // of a plan's row: the settings given over the plan's, by key
 };
 
 class RunRecord {
@@ -31,6 +32,13 @@ class RunRecord {
   std::filesystem::path path_;
   nlohmann::ordered_json record_;
 };
+
+struct RecordedTeacher {
+  std::string name, sha256;
+};
+
+// The teachers that a run.json names; none where it is missing or damaged. Throws IoError.
+std::vector<RecordedTeacher> recorded_teachers(const std::filesystem::path& path);
 
 // What a run.json says; an empty object where it is missing or damaged. Throws IoError.
 nlohmann::json read_run_record(const std::filesystem::path& path);

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "ekd/settings/config_io.h"
+#include "ekd/core/field.h"
 
 namespace ekd {
 
@@ -23,6 +23,9 @@ void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, c
 // Reads a file and applies it; returns the keys that it holds. Throws UsageError, also where the file is missing or no
 // JSON.
 std::set<std::string> apply_file(const std::vector<Field>& fields, const std::string& path);
+
+// Throws UsageError where the text, a value of `key`, could not stand in a JSON file.
+void check_utf8(const std::string& text, const std::string& key, const std::string& source);
 
 // Sets one field from text ("optim.lr", ".05"; lists by commas). Throws UsageError.
 void apply_text(const std::vector<Field>& fields, const std::string& key, const std::string& text,

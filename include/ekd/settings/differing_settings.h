@@ -2,12 +2,16 @@
 #pragma once
 
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 namespace ekd {
 
-// The settings of runs, by key, as JSON texts without quotes around strings.
+// {"optim": {"lr": 0.1}} → {"optim.lr": "0.1"}: JSON texts without quotes around strings.
+std::map<std::string, std::string> flat_settings(const nlohmann::json& settings);
+
+// The settings of runs, by key, as flat_settings gives them.
 struct ConfigRow {
   std::string name;
   std::map<std::string, std::string> settings;

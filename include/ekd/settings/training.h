@@ -29,6 +29,7 @@ struct OptimConfig {
 struct EvalConfig {
   std::int64_t every = 1;  // epochs between evaluations; the last epoch always is evaluated
   std::int64_t batch_size = 256;
+  std::string best = "accuracy";  // the metric that chooses the best epoch
 };
 
 struct RunConfig {

@@ -1,4 +1,4 @@
-// Whether the orderings that a plan claims hold in its finished runs.
+// Whether the orderings that a plan claims hold in its finished runs, or which of two rows of runs is better.
 //
 // Both rows are compared on the same test images, seed by seed, over the seeds that both have, with the spread of
 // metrics/difference.h: the images are drawn alike for both rows, so that what moves both alike cancels.
@@ -16,6 +16,10 @@
 #include "ekd/study/ordering_table.h"
 
 namespace ekd {
+
+// Whether the first row of some run folders is better than each of the others, in every metric rows can be ordered by.
+// As below.
+std::vector<CheckedOrdering> check_first_run(const std::vector<std::string>& runs);
 
 // In the plan's order. Orderings of rows without a finished seed in common are left out, with a warning. Throws
 // UsageError where the plan claims nothing or nothing could be compared, WeightsError where a result or predictions are

@@ -23,7 +23,7 @@ struct CheckedOrdering {
   std::optional<double> published;   // the same difference of the published numbers
 
   // Holds, or is reversed: the difference is further than the margin from 0, on the claimed side or on the other, and
-  // so is what the floors leave of it. Open: it is not. Unknown: without σ.
+  // so is what the floors leave of it. Open: it is not, or a table would show it as 0. Unknown: without σ.
   Verdict verdict() const;
   // Open only since the floors explain the difference.
   bool explained_by_floors() const;

@@ -52,6 +52,9 @@ struct Plan {
 // Reads a plan file, following "extends". Throws UsageError naming the file, the row and what is accepted.
 Plan read_plan(const std::filesystem::path& path);
 
+// runs/ and the plan's name: where the runs of a plan lie unless told otherwise.
+std::filesystem::path default_plan_out(const std::filesystem::path& plan);
+
 // OUT/NAME-sSEED: where a run's or an evaluation's files lie. Both hold result.json (its "last" has the test metrics)
 // and predictions.safetensors (test logits and labels of the last weights, or of the ensemble).
 std::filesystem::path plan_folder(const std::filesystem::path& out, const std::string& name, std::int64_t seed);

@@ -21,6 +21,7 @@ struct PlanSettings {
   std::int64_t seeds = 0;         // 0: the plan's
   std::string budget, share;      // "25m", "2/8"
   std::int64_t group_size = 16;
+  bool anew = false;
 };
 
 std::vector<Field> plan_fields(PlanSettings& settings);
@@ -34,9 +35,18 @@ struct PlanRequest {
   std::int64_t group_size = 16;        // most students that are trained together
   ProgressStyle progress = ProgressStyle::kNone;
   std::vector<std::string> command_line;
+  bool anew = false;     // rows that are not what the plan says any more are put aside and made again
+  bool as_made = false;  // settings that a row was made with stand where none are given
 };
 
-enum class RowState { kPending, kRunning, kDone, kFailed };
+enum class RowState {
+  kPending,
+  kStopped,  // begun, and no process works on it
+  kRunning,
+  kDone,
+  kFailed,
+  kStale,  // not what the plan says, or learned from a teacher that is another by now
+};
 std::string row_state_name(RowState state);  // "pending", …
 
 // A run or an evaluation of one seed.
@@ -44,12 +54,13 @@ struct RowStatus {
   std::string name;
   std::int64_t seed = 0;
   RowState state = RowState::kPending;
+  std::string why;                     // of a stale row: in what it is not what the plan says
   std::int64_t epoch = 0, epochs = 0;  // done and in all; 0 of 0 for evaluations
   double seconds_left = 0;             // by the rate so far; NaN where there is none yet
 };
 
-// Where every selected row stands, by what lies in `out`; starts nothing. Throws UsageError for settings that do not
-// fit.
+// Where every selected row stands, by what lies in `out`; starts nothing. Throws UsageError for
+// settings that do not fit.
 std::vector<RowStatus> plan_status(const PlanRequest& request);
 
 struct PlanOutcome {
@@ -60,7 +71,8 @@ struct PlanOutcome {
 
 // Makes what is pending, one row or group of rows (plan_groups.h) at a time; a row that another process holds is left
 // to it, and waited for only where a row of ours needs it. A row that fails stops those that need it and no other.
-// Throws UsageError for settings that do not fit, before anything is run.
+// Throws UsageError for settings that do not fit and for stale rows, unless they are to be made anew, before anything
+// is written.
 PlanOutcome run_plan(const PlanRequest& request);
 
 }  // namespace ekd

@@ -19,18 +19,23 @@
 namespace ekd {
 
 struct ReportRequest {
-  std::vector<std::string> runs;  // run folders, or the one plan where `out` is given
-  std::string out;                // the folder of a plan's runs
+  std::vector<std::string> runs;  // run folders, or one plan
+  std::string out;                // the folder of a plan's runs; empty: default_plan_out()
   std::string format = "text", columns = "";
   bool compare = false, orderings = false;  // instead of results
   bool paper = true;                        // published numbers beside
 };
 
+// Whether the request is about a plan, and where its runs lie.
+bool is_plan(const ReportRequest& request);
+std::string out_of_plan(const ReportRequest& request);
+
 // The settings among the request's members. Pointers lead into `request`.
 std::vector<Field> report_fields(ReportRequest& request);
 
-// Run folders: one row for those that differ in the seed's "-sN" only, in the order given; a plan: its order, names and
-// published numbers. Unfinished runs are left out with a warning. Throws UsageError where nothing has finished or a
+// Run folders: one row for those that differ in the seed only, by name and by settings, in the order given; a plan: its
+// order, names and published numbers, these beside rows of the paper's data alone. Unfinished runs are left out with a
+// warning. Throws UsageError where nothing has finished or a
 // folder is no run, WeightsError where a result or predictions are damaged.
 std::vector<ReportRow> make_report(const ReportRequest& request);
 

@@ -19,7 +19,8 @@ struct Position {
 
 // What must be the same for a checkpoint to be the same run's.
 struct RunIdentity {
-  nlohmann::json settings = nlohmann::json::object();  // by key, those that must not change: {"optim.lr": 0.05, …}
+  // By key, those that must not change, {"optim.lr": 0.05, …}, and where the teachers lay: their checksums count.
+  nlohmann::json settings = nlohmann::json::object();
   nlohmann::json defaults = nlohmann::json::object();  // of the same keys, for checkpoints from before a key existed
   std::string dataset_sha256;
   std::vector<std::string> teacher_sha256;
@@ -27,14 +28,15 @@ struct RunIdentity {
 };
 
 struct BestEpoch {
-  std::int64_t epoch = -1;  // -1: none yet
-  double accuracy = -1;
+  std::int64_t epoch = -1;           // -1: none yet
+  double value = -1;                 // of the metric that chooses it
   std::vector<NamedTensor> weights;  // copies, by value
 };
 
 struct Checkpoint {
   Position position;
   RunIdentity identity;
+  std::string began_on;  // the compute that a loaded checkpoint was written on
   BestEpoch best;
   std::vector<std::string> sum_names;
   at::Tensor sums;  // double [terms + 1]

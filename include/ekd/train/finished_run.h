@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
@@ -14,8 +15,13 @@ namespace ekd {
 struct FinishedRun {
   std::filesystem::path folder;
   std::int64_t seed = 0;
-  Metrics metrics;  // "last" of result.json: what is there
+  Metrics metrics;        // "last" of result.json: what is there
+  nlohmann::json result;  // all that it says
 };
+
+// The epochs that a finished run was trained for; 0 where its result does not say. Throws WeightsError where it is
+// damaged.
+std::int64_t finished_epochs(const std::filesystem::path& folder);
 
 // Throws WeightsError where result.json is damaged.
 FinishedRun read_finished_run(const std::filesystem::path& folder);

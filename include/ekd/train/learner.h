@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,18 +35,21 @@ struct LearnerSetup {
   Objective objective;
   OptimConfig optim;
   std::int64_t eval_every = 1;
-  bool graph = true;       // on CUDA: steps become graphs
-  PredictOptions predict;  // its precision is also the training's
+  std::string best = "accuracy";  // the column of the metric that chooses the best epoch
+  bool graph = true;              // on CUDA: steps become graphs
+  PredictOptions predict;         // its precision is also the training's
   WatchedSplit watched;
   RunIdentity identity;
-  WorkContext work;   // of its steps, for what goes wrong with them
+  WorkContext work;                             // of its steps, for what goes wrong with them
+  std::map<std::size_t, std::string> teachers;  // names, by index into a batch's teachers
   std::string label;  // before each epoch's line in the log: whose it is where several train together
 };
 
 class Learner {
  public:
-  // Starts at the beginning, or goes on from the directory's checkpoint where there is one. `steps_per_epoch` is the
-  // stream's. Throws WeightsError and UsageError as load_checkpoint does.
+  // Starts at the beginning, or goes on from the directory's checkpoint where there is one. Writes nothing: what is
+  // refused stays as it is. `steps_per_epoch` is the stream's. Throws WeightsError and UsageError as load_checkpoint
+  // does.
   Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_epoch);
 
   Position position() const { return position_; }
@@ -69,6 +73,15 @@ class Learner {
   // Saves a checkpoint in the middle of an epoch. Throws NonFiniteError before anything is saved.
   void save_checkpoint();
 
+  // What is logged from now on goes to this file, too.
+  void log_to(LogFile* log) { setup_.work.log = log; }
+
+  // What a run that goes on computed on before; empty for a new one.
+  const std::string& began_on() const { return began_on_; }
+  // "epoch 2/3, step 4/6": where it stands, in steps that are done. Epochs count from 1.
+  std::string place() const { return place_of(position_); }
+  double rate_at(std::int64_t epoch, std::int64_t step) const;
+
   Classifier& model() { return *setup_.model; }
   const BestEpoch& best() const { return best_; }
   const LearnerSetup& setup() const { return setup_; }
@@ -81,10 +94,12 @@ class Learner {
   NonFiniteError not_finite(const std::string& what, const std::string& when, Position at,
                             const std::string& advice = "") const;
   void check_all(const std::string& when, Position at);
-  void check_finite() const;
+  void check_finite(const Batch* batch = nullptr) const;
+  bool is_best(const Metrics& metrics) const;
+  void warn_of_divergence(double loss, const std::optional<Metrics>& metrics);
   Checkpoint checkpoint() const;
   double epochs_done() const;
-  double rate_at(std::int64_t epoch, std::int64_t step) const;
+  std::string place_of(Position at) const;
   std::optional<Metrics> evaluate_epoch();
   void log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds);
 
@@ -97,8 +112,11 @@ class Learner {
   Position position_;
   BestEpoch best_;
   double epoch_seconds_ = 0, total_seconds_ = 0;
-  std::optional<MetricLog> metric_log_;
-  StepGraph steps_;  // the last member, the first to go: it waits for steps that work on the others
+  std::string began_on_;
+  std::optional<double> smallest_loss_;  // of the epochs so far
+  bool diverges_ = false;                // has been said
+  std::optional<MetricLog> metric_log_;  // from the first line on
+  StepGraph steps_;                      // the last member, the first to go: it waits for steps that work on the others
 };
 
 }  // namespace ekd

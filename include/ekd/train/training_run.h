@@ -20,6 +20,8 @@ struct TrainingRequest {
   bool resume = false;
   ProgressStyle progress = ProgressStyle::kNone;
   std::vector<std::string> command_line;  // for run.json
+  nlohmann::json overrides;               // likewise, of a plan's row: the settings given over the plan's
+  std::string goes_on = "--resume";       // what goes on with the run after a stop
 };
 
 struct TrainingOutcome {

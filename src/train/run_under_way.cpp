@@ -58,7 +58,10 @@ void RunUnderWay::release() {
 // Whether the run is finished and need not go on. Teachers that lie elsewhere now are compared once they are loaded.
 bool RunUnderWay::take_finished() {
   if (!request_.resume || run_state(request_.run_dir) != RunState::kFinished) return false;
-  if (request_.config.optim.epochs > finished_epochs(request_.run_dir)) return false;
+  const std::int64_t epochs = finished_epochs(request_.run_dir);
+  if (epochs == 0)
+    throw WeightsError(RunFiles(request_.run_dir).result().string() + ": is damaged: there are no \"epochs\"");
+  if (request_.config.optim.epochs > epochs) return false;
   const auto stored = stored_settings(request_.run_dir, request_.command);
   if (request_.config.distill.teachers != stored.distill.teachers) {
     if (setup_.model == nullptr) return false;

@@ -3,6 +3,7 @@
 EKD_TEST_FLIPS sets how many single bits are flipped in each of three files (13; the long form is 1000).
 """
 
+import json
 import os
 import random
 import shutil
@@ -210,8 +211,10 @@ class ForeignFiles(FinishedRunTest):
         copy = self.copy_of_base("texts")
         (copy / "result.json").write_text("{")
         run("train-student", "--run-dir", copy, "--resume").fails(7, copy / "result.json", progress=True)
-        (copy / "result.json").write_text('{"last": {}}')
-        run("train-student", "--run-dir", copy, "--resume").fails(7, copy / "result.json", progress=True)
+        whole = json.loads((self.base / "result.json").read_text())
+        for damaged in ({"last": {}}, whole | {"best": 5}):
+            (copy / "result.json").write_text(json.dumps(damaged))
+            run("train-student", "--run-dir", copy, "--resume").fails(7, copy / "result.json", progress=True)
         (copy / "result.json").unlink()
         (copy / "metrics.jsonl").write_bytes((copy / "metrics.jsonl").read_bytes()[:-9])  # a line that a crash cut off
         (copy / "run.json").write_text("[1")

@@ -25,8 +25,7 @@ def stopped(world, draws, kind, folder, number, again):
                 training.send(number)
             sent = time.monotonic()
             ended = training.wait()
-        too_late = ended.code == 0 or (again and ended.out != "")  # the second one came behind the result
-        if not too_late:
+        if ended.code != 0:
             return ended, time.monotonic() - sent
     raise Lost("every signal came too late")
 
@@ -36,9 +35,9 @@ def stop(world, i, number, again):
     folder = world.fresh("signal", number.name, "twice" if again else "once", i)
     ended, seconds = stopped(world, draws, kind, folder, number, again)
     ended.require(ended.code == 128 + number, f"expected exit {128 + number}")
-    ended.require(ended.out == "", "a result though it was stopped")
     require(seconds < 20, f"took {seconds:.0f} s to stop")
     if not again:
+        ended.require(ended.out == "", "a result though it was stopped")
         require(json.loads((folder / "run.json").read_text())["status"] == "stopped", "not recorded as stopped")
         require((folder / "checkpoint.safetensors").exists(), "nothing was saved")
         require_no_temporaries(folder)

@@ -16,10 +16,12 @@ esac
 cmake --build --preset release --target ekd ekd_damage >&2
 
 # libFuzzer comes with clang; without it the same readers are fed by a mutator of our own.
-preset=asan
-if command -v clang++ >/dev/null && { [ -f build/fuzz/build.ninja ] || cmake --preset fuzz >&2; }; then preset=fuzz; fi
-[ -f "build/$preset/build.ninja" ] || cmake --preset "$preset" >&2
-cmake --build "build/$preset" --target ekd_fuzz >&2
+build_fuzz() { { [ -f "build/$1/build.ninja" ] || cmake --preset "$1"; } >&2 && cmake --build "build/$1" --target ekd_fuzz >&2; }
+preset=fuzz
+if ! command -v clang++ >/dev/null || ! build_fuzz fuzz; then
+  preset=asan
+  build_fuzz asan
+fi
 
 export EKD_SOURCE_DIR=$root EKD_CAMPAIGN_ARGUMENTS="$*" PYTHONDONTWRITEBYTECODE=1
 exec "$python" tests/faults/campaign.py --ekd build/release/ekd --damage build/release/tests/faults/ekd_damage \

@@ -30,7 +30,9 @@ std::vector<std::vector<std::string>> differing_settings(const std::vector<Confi
     for (const auto& [key, value] : row.settings) seen[key].insert(value);
   std::vector<std::vector<std::string>> cells{{"name"}};
   for (const auto& [key, values] : seen) {
-    const bool everywhere = std::ranges::all_of(rows, [&](const auto& row) { return row.settings.contains(key); });
+    // Named anew: clang 14 captures no structured bindings.
+    const bool everywhere =
+        std::ranges::all_of(rows, [&name = key](const auto& row) { return row.settings.contains(name); });
     if (values.size() > 1 || !everywhere) cells[0].push_back(key);
   }
   for (const auto& row : rows) {

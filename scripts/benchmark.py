@@ -19,6 +19,7 @@ from benchmark_programs import ROOT, Ekd, Peer, ProgramError
 from benchmark_tables import cost_table, rate_table
 
 PEERS = ("P1", "P2", "P3")
+OTHER_BUILD = "other"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def summary(values):
 
 
 def measure(case, programs, options):
-    samples = {name: [] for name in programs if name == "ekd" or name in case.peers}
+    samples = {name: [] for name in programs if name in ("ekd", OTHER_BUILD, *case.peers)}
     for repeat in range(options.repeats):
         for name, found in samples.items():
             found.append(programs[name].sample(case, case.steps_of(name, options.steps)))
@@ -102,17 +103,22 @@ def main(arguments=None):
     parser.add_argument("--json", type=Path, help="write the figures to this file, after every case")
     parser.add_argument("--data", type=Path, help="CIFAR-100's binary folder (default: the synthetic set)")
     parser.add_argument("--ekd", type=Path, default=ROOT / "build/release/ekd")
+    parser.add_argument("--other", type=Path, help="another build of ekd, measured in turn like a peer")
     parser.add_argument("--precision", default="auto", help="of ekd")
     options = parser.parse_args(arguments)
     wanted, peers = chosen(parser, "case", options.cases, cases), chosen(parser, "peer", options.peers, PEERS)
-    if not options.ekd.is_file():
-        parser.error(f"no program {options.ekd}; build it first, or name another with --ekd")
+    for program in filter(None, (options.ekd, options.other)):
+        if not program.is_file():
+            parser.error(f"no program {program}; build it first, or name another with --ekd")
 
     results = []
     with tempfile.TemporaryDirectory() as options.folder:
         programs = {}
         try:
-            programs["ekd"] = ekd = Ekd(options, options.folder)
+            programs["ekd"] = ekd = Ekd(options.ekd, options, options.folder)
+            if options.other:
+                (folder := Path(options.folder) / OTHER_BUILD).mkdir()
+                programs[OTHER_BUILD] = Ekd(options.other, options, folder)
             programs |= {name: Peer(name, options, ekd.data) for name in PEERS if name in peers}
             for case in CASES:
                 if case.name not in wanted:

@@ -73,16 +73,16 @@ MOST_TEACHERS = 4
 
 
 class Ekd:
-    """Teachers that all cases share are made once, with a single step: a rate does not depend on weights. Each has a folder of its
+    """A build of ekd. Teachers that all cases share are made once, with a single step: a rate does not depend on weights. Each has a folder of its
     own, since a folder that is named twice is loaded, and asked, once."""
 
-    def __init__(self, options, folder):
-        self.options, self.folder = options, Path(folder)
+    def __init__(self, program, options, folder):
+        self.program, self.options, self.folder = program, options, Path(folder)
         self.data = options.data or self.folder / "data"
         if options.data is None:
-            run([options.ekd, "data", "make-synthetic", self.data])
+            run([program, "data", "make-synthetic", self.data])
         self.teacher = self.folder / "teacher"
-        run([options.ekd, "train-teacher", "--data", self.data, "--train-limit", 8, "--test-limit", 8, "--epochs", 1, "--batch-size", 8,
+        run([program, "train-teacher", "--data", self.data, "--train-limit", 8, "--test-limit", 8, "--epochs", 1, "--batch-size", 8,
              "--run-dir", self.teacher, "-q"])  # fmt: skip
         self.teachers = [shutil.copytree(self.teacher, self.folder / f"teacher-{index}") for index in range(MOST_TEACHERS)]
 
@@ -99,7 +99,7 @@ class Ekd:
         """The rate of the second epoch, as ekd's own metrics.jsonl states it; the first one warms up."""
         run_dir = Path(tempfile.mkdtemp(dir=self.folder)) / "run"
         command = "distill" if case.teachers else "train-teacher"
-        arguments = [self.options.ekd, command, "--model", case.model, "--aug", case.aug, "--batch-size", case.batch_size, "--data", self.data,
+        arguments = [self.program, command, "--model", case.model, "--aug", case.aug, "--batch-size", case.batch_size, "--data", self.data,
                      "--train-limit", case.batch_size * steps, "--test-limit", 1, "--epochs", 2, "--eval-every", 2, "--lr", 0.001,
                      "--schedule", "constant", "--precision", self.options.precision, "--run-dir", run_dir, "-q"]  # fmt: skip
         for teacher in self.teachers[: case.teachers]:
@@ -114,7 +114,7 @@ class Ekd:
         images = case.batch_size * steps
 
         def timed(count):
-            ended = run([self.options.ekd, "evaluate", self.teacher, "--data", self.data, "--test-limit", count, "--batch-size", case.batch_size,
+            ended = run([self.program, "evaluate", self.teacher, "--data", self.data, "--test-limit", count, "--batch-size", case.batch_size,
                          "--precision", self.options.precision, "-v"])  # fmt: skip
             return ended, count / float(re.search(r"([0-9.]+) images/s", ended.out).group(1))
 
@@ -123,7 +123,7 @@ class Ekd:
         return sample(ended, (images - first) / (seconds - first_seconds), seconds)
 
     def augment(self, case, steps):
-        ended = run([self.options.ekd, "preview", "--rate", "--json", "--aug", case.aug, "--batch-size", case.batch_size, "--data", self.data,
+        ended = run([self.program, "preview", "--rate", "--json", "--aug", case.aug, "--batch-size", case.batch_size, "--data", self.data,
                      "--train-limit", case.batch_size * steps])  # fmt: skip
         found = json.loads(ended.out.splitlines()[-1])
         return sample(ended, found["images_per_s"], found["seconds"])
@@ -132,7 +132,7 @@ class Ekd:
         """One `ekd run` of the paper's eight distillations."""
         plan, out = self.folder / "students.json", self.folder / "students"
         plan.write_text(json.dumps(students_plan(case, steps)))
-        arguments = [self.options.ekd, "run", plan, "--out", out, "--data", self.data, "--precision", self.options.precision]
+        arguments = [self.program, "run", plan, "--out", out, "--data", self.data, "--precision", self.options.precision]
         run(arguments + ["--only", ",".join(f"teacher-{name}" for name in TEACHERS)])  # made in the first repeat, found in later ones
         for old in out.glob("kd-*"):
             shutil.rmtree(old)

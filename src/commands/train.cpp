@@ -37,17 +37,19 @@ const char* description(Command command) {
   return "";
 }
 
-// runs/teacher-cutmix-s0, runs/student-none-s0, runs/distill-add-loss-T50-s0
+// runs/teacher-cutmix-s0, runs/student-none-s0, runs/distill-add-loss-T50-s0, runs/distill-dkd-add-loss-T4-s0
 std::string default_run_dir(Command command, const Config& config) {
   const std::string seed = "-s" + std::to_string(config.run.seed);
   if (command == Command::kTrainTeacher) return "runs/teacher-" + config.augment.name + seed;
   if (command == Command::kTrainStudent) return "runs/student-" + config.augment.name + seed;
-  return fmt::format("runs/distill-{}-T{:g}{}", config.distill.kd, config.distill.temperature, seed);
+  const DistillConfig& distill = config.distill;
+  const std::string loss = distill.loss == "kd" ? "" : distill.loss + "-";
+  return fmt::format("runs/distill-{}{}-T{:g}{}", loss, distill.kd, distill.temperature, seed);
 }
 
 Config read_settings(const TrainingOptions& options, Command command, std::string& run_dir) {
   Config config = default_config(command);
-  options.settings->apply(config_fields(config, command));
+  take_loss_defaults(config.distill, options.settings->apply(config_fields(config, command)));
   if (run_dir.empty()) run_dir = default_run_dir(command, config);
   if (!options.resume || run_state(run_dir) == RunState::kAbsent) return config;
   // The run's own settings take the place of the defaults.

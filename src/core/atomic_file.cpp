@@ -144,12 +144,16 @@ std::vector<std::byte> read_file(const fs::path& path) {
   return bytes;
 }
 
-bool path_exists(const fs::path& path) {
+static fs::file_status status_of(const fs::path& path) {
   std::error_code error;
-  const bool exists = fs::exists(path, error);
-  if (error) throw IoError(path.string() + ": cannot look: " + error.message());
-  return exists;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::status_known(status)) throw IoError(path.string() + ": cannot look: " + error.message());
+  return status;
 }
+
+bool path_exists(const fs::path& path) { return fs::exists(status_of(path)); }
+
+bool is_folder(const fs::path& path) { return fs::is_directory(status_of(path)); }
 
 std::string read_text(const fs::path& path) {
   const auto bytes = read_file(path);

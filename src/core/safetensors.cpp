@@ -200,7 +200,7 @@ SafetensorsFile parse_safetensors(std::vector<std::byte> bytes, const std::strin
 }
 
 SafetensorsFile read_safetensors(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) reject(path.string(), "no such file");
+  if (!path_exists(path)) reject(path.string(), "no such file");
   return parse_safetensors(read_file(path), path.string());
 }
 

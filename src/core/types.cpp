@@ -30,9 +30,9 @@ const at::Tensor& Outputs::feature(const std::string& name) const {
 }
 
 std::vector<at::Tensor*> Batch::tensors() {
-  auto& [own_images, own_targets, own_labels, own_views, own_teachers] = *this;
+  auto& [own_images, own_targets, own_labels, own_indices, own_views, own_teachers] = *this;
   static_assert(std::is_same_v<decltype(own_views), std::int64_t>, "the one field that is no tensor");
-  std::vector<at::Tensor*> all{&own_images, &own_targets, &own_labels};
+  std::vector<at::Tensor*> all{&own_images, &own_targets, &own_labels, &own_indices};
   for (auto& outputs : own_teachers) append_tensors(outputs, all);
   return all;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "data/cifar100.h"
+#include "ekd/core/atomic_file.h"
 #include "ekd/core/sha256.h"
 
 namespace ekd {
@@ -103,7 +104,7 @@ DataFolderReport inspect_data_folder(const std::filesystem::path& dir) {
   const CifarFile train = read_cifar_file(dir / kCifarTrainFile, kCifarTrainRecords, report.warnings);
   const CifarFile test = read_cifar_file(dir / kCifarTestFile, kCifarTestRecords, report.warnings);
   report.class_names = read_label_names(dir / kCifarFineNamesFile, kCifarClasses, report.warnings);
-  if (!std::filesystem::exists(dir / kCifarFineNamesFile))
+  if (!path_exists(dir / kCifarFineNamesFile))
     report.warnings.push_back((dir / kCifarFineNamesFile).string() + ": is missing; classes go without names");
   report.train = measure(train, kCifarTrainFile, kTrainSums);
   report.test = measure(test, kCifarTestFile, kTestSums);

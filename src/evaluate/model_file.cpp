@@ -151,7 +151,7 @@ ModelSource resolve_model_source(const std::string& text) {
     best = true;
   }
   if (!path_exists(path)) throw WeightsError(path + ": no such run or weights file");
-  if (!fs::is_directory(path)) {
+  if (!is_folder(path)) {
     if (best) throw WeightsError(path + ": ':best' goes with a run, not with a file");
     return {text, path, {}};
   }

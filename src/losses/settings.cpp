@@ -34,4 +34,14 @@ std::vector<Field> distill_fields(DistillConfig& distill, const std::vector<Loss
   return fields;
 }
 
+void take_loss_defaults(DistillConfig& distill, const std::set<std::string>& given) {
+  const LossDefaults& defaults = distillation_loss_registry().at(distill.loss).defaults;
+  const auto take = [&](const char* key, double& value, double own) {
+    if (!given.contains(key)) value = own;
+  };
+  take("distill.temperature", distill.temperature, defaults.temperature);
+  take("distill.kd_weight", distill.kd_weight, defaults.kd_weight);
+  take("distill.ce_weight", distill.ce_weight, defaults.ce_weight);
+}
+
 }  // namespace ekd

@@ -170,7 +170,9 @@ nlohmann::json layer_of(const std::string& key, const nlohmann::json& value) {
   return {{key.substr(0, dot), {{key.substr(dot + 1), value}}}};
 }
 
-void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, const std::string& source) {
+std::set<std::string> apply_json(const std::vector<Field>& fields, const nlohmann::json& layer,
+                                 const std::string& source) {
+  std::set<std::string> keys;
   if (!layer.is_object()) throw UsageError(source + ": a configuration is a JSON object of sections");
   for (const auto& [section, values] : layer.items()) {
     const std::string prefix = section + ".";
@@ -180,17 +182,14 @@ void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, c
     for (const auto& [name, value] : values.items()) {
       const Field& field = find_field(fields, prefix + name, source);
       if (!std::visit(FromJson{value, field.accepted}, field.value)) reject(field, value.dump(), source);
+      keys.insert(field.key);
     }
   }
+  return keys;
 }
 
 std::set<std::string> apply_file(const std::vector<Field>& fields, const std::string& path) {
-  const nlohmann::json layer = read_users_json(path);
-  apply_json(fields, layer, path);
-  std::set<std::string> keys;
-  for (const auto& [section, values] : layer.items())
-    for (const auto& item : values.items()) keys.insert(section + "." + item.key());
-  return keys;
+  return apply_json(fields, read_users_json(path), path);
 }
 
 void check_utf8(const std::string& text, const std::string& key, const std::string& source) {

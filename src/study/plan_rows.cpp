@@ -16,31 +16,34 @@ namespace ekd {
 namespace {
 
 // --set goes to every run that knows the key; it has to be known to one command at least.
-void apply_override(const std::vector<Field>& fields, const std::string& key, const nlohmann::json& value) {
+std::set<std::string> apply_override(const std::vector<Field>& fields, const std::string& key,
+                                     const nlohmann::json& value) {
   Config scratch;
   const auto layer = layer_of(key, value);
   apply_json(config_fields(scratch, Command::kDistill), layer, "--set");
   const bool known = std::ranges::any_of(fields, [&](const Field& field) { return field.key == key; });
-  if (known) apply_json(fields, layer, "--set");
+  return known ? apply_json(fields, layer, "--set") : std::set<std::string>();
 }
 
 // What was given over the plan when the row was made and is not given now.
 void apply_recorded(const PlanRequest& request, const PlanRun& run, std::int64_t seed,
-                    const std::vector<Field>& fields) {
+                    const std::vector<Field>& fields, std::set<std::string>& given) {
   const auto record = read_run_record(RunFiles(plan_folder(request.out, run.name, seed)).record());
   const auto overrides = record.value("overrides", nlohmann::json::object());
   if (!overrides.is_object()) return;
   for (const auto& [key, value] : overrides.items())
-    if (!request.overrides.contains(key)) apply_override(fields, key, value);
+    if (!request.overrides.contains(key)) given.merge(apply_override(fields, key, value));
 }
 
 Config run_config(const PlanRequest& request, const PlanRun& run, std::int64_t seed) {
   Config config = default_config(run.command);
   const auto fields = config_fields(config, run.command);
+  std::set<std::string> given;
   for (const auto& layer : run.layers)
-    apply_json(fields, layer, request.plan.path.string() + ": run '" + run.name + "'");
-  for (const auto& [key, value] : request.overrides) apply_override(fields, key, value);
-  if (request.as_made) apply_recorded(request, run, seed, fields);
+    given.merge(apply_json(fields, layer, request.plan.path.string() + ": run '" + run.name + "'"));
+  for (const auto& [key, value] : request.overrides) given.merge(apply_override(fields, key, value));
+  if (request.as_made) apply_recorded(request, run, seed, fields, given);
+  take_loss_defaults(config.distill, given);
   config.run.seed = seed;
   for (const auto& teacher : run.teachers)
     config.distill.teachers.push_back(teacher + "=" + plan_folder(request.out, teacher, seed).string());

@@ -41,7 +41,7 @@ void make_evaluation(const PlanRequest& request, const PlanRow& row) {
   const RunDir dir(row.folder);
   if (state_of_files(row) == RowState::kDone) return;
   const bool validated = std::ranges::all_of(row.evaluation->members, [&](const PlanMember& member) {
-    return std::filesystem::exists(plan_folder(request.out, member.run, row.seed) / dir.val_predictions().filename());
+    return path_exists(plan_folder(request.out, member.run, row.seed) / dir.val_predictions().filename());
   });
   if (validated) evaluate_members(request, row, dir.val_predictions().filename().string(), dir.val_predictions());
   const auto [metrics, temperature, nll, members] =

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 
+#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
@@ -34,7 +35,7 @@ void warn_of_repeated_seeds(const ReportRow& row) {
 
 bool is_plan(const ReportRequest& request) {
   const bool alone = request.runs.size() == 1 && request.runs[0].ends_with(".json");
-  return !request.out.empty() || (alone && !std::filesystem::is_directory(request.runs[0]));
+  return !request.out.empty() || (alone && !is_folder(request.runs[0]));
 }
 
 std::string out_of_plan(const ReportRequest& request) {
@@ -95,7 +96,7 @@ std::vector<ConfigRow> run_settings(const ReportRequest& request) {
   for (const auto& [name, paper, folders] : folders_of(request)) {
     for (const auto& folder : folders) {
       const auto path = RunFiles(folder).config();
-      if (!std::filesystem::exists(path)) continue;
+      if (!path_exists(path)) continue;
       const bool ambiguous = name.find('/') != std::string::npos;
       rows.push_back({ambiguous ? folder.string() : folder.filename().string(), flat_settings(read_own_json(path))});
     }

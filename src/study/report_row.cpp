@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ekd/core/atomic_file.h"
 #include "ekd/evaluate/predictions_file.h"
 #include "ekd/metrics/difference.h"
 #include "ekd/metrics/evaluate.h"
@@ -48,7 +49,7 @@ std::vector<Predictions> validation_predictions_of(const std::vector<FinishedRun
   std::vector<Predictions> all;
   for (const auto& run : runs) {
     const auto path = RunFiles(run.folder).val_predictions();
-    if (!std::filesystem::exists(path)) return {};
+    if (!path_exists(path)) return {};
     all.push_back(load_predictions(path));
   }
   return all;

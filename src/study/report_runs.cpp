@@ -142,8 +142,8 @@ std::vector<RowFolders> rows_of_runs(const std::vector<std::string>& runs) {
   std::vector<RowFolders> rows;
   std::set<fs::path> taken;
   for (const auto& run : runs) {
-    if (!fs::is_directory(run)) {
-      const bool plan = run.ends_with(".json") && fs::exists(run);
+    if (!is_folder(run)) {
+      const bool plan = run.ends_with(".json") && path_exists(run);
       throw UsageError(run +
                        (plan ? ": is a file, not a run folder; a plan stands alone" : ": there is no such run folder"));
     }
@@ -184,7 +184,7 @@ bool differs_from_the_papers_data(const FinishedRun& run) {
 
 std::vector<RowFolders> rows_of_plan(const std::string& plan_file, const std::string& out) {
   const Plan plan = read_plan(plan_file);
-  if (!fs::is_directory(out)) throw UsageError("--out " + out + ": there is no such folder");
+  if (!is_folder(out)) throw UsageError("--out " + out + ": there is no such folder");
   std::vector<RowFolders> rows;
   std::set<std::int64_t> all_seeds;
   const auto add = [&](const std::string& name, const PublishedNumbers& paper) {

@@ -33,7 +33,9 @@ Batch BatchStream::batch(std::int64_t step, const TeacherQuestions& questions) c
   TORCH_CHECK(order_.defined() && step >= 0 && step < steps_per_epoch(), "no such step in the epoch");
   const std::int64_t begin = step * batch_size_;
   const std::int64_t count = std::min(batch_size_, size_ - begin);
-  Batch batch = augmentation_->batch(order_.narrow(0, begin, count), step);
+  const at::Tensor rows = order_.narrow(0, begin, count);
+  Batch batch = augmentation_->batch(rows, step);
+  batch.indices = rows;
   batch.teachers = teachers_->answers(batch.images.narrow(0, 0, count), questions);
   return batch;
 }

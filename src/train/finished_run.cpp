@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/evaluate/predictions_file.h"
@@ -30,7 +31,7 @@ FinishedRun read_finished_run(const std::filesystem::path& folder) {
 
 std::optional<Predictions> test_predictions(const FinishedRun& run) {
   const auto path = RunFiles(run.folder).predictions();
-  if (!std::filesystem::exists(path)) return std::nullopt;
+  if (!path_exists(path)) return std::nullopt;
   Predictions predictions = load_predictions(path);
   const double hits = (predictions.logits.argmax(1) == predictions.labels).to(at::kDouble).mean().item<double>();
   const auto accuracy = run.metrics.find({"accuracy"});

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/evaluate/model_file.h"
 #include "ekd/metrics/evaluate.h"
@@ -55,7 +56,7 @@ Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_e
       steps_(device_of(*setup_.model), setup_.graph, folder()) {
   if (setup_.objective.needs().epoch)
     epoch_ = at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(device_of(*setup_.model)));
-  if (std::filesystem::exists(dir_.checkpoint())) resume();
+  if (path_exists(dir_.checkpoint())) resume();
 }
 
 double Learner::rate_at(std::int64_t epoch, std::int64_t step) const {

@@ -45,7 +45,7 @@ LossTerms Objective::terms(const Batch& batch, const Outputs& outputs, const at:
   if (batch.views > 1) losses.terms.push_back({"js", jensen_shannon(outputs.logits, batch.views), js_weight_});
   if (loss_ == nullptr) return losses;
   for (auto& term : losses.terms) term.weight *= ce_weight_;
-  DistillationInput input{first_rows(outputs, batch.size()), {}, batch.targets, batch.labels, epoch};
+  DistillationInput input{first_rows(outputs, batch.size()), {}, batch.targets, batch.labels, epoch, batch.indices};
   for (const std::size_t teacher : teachers_) input.teachers.push_back(&batch.teachers.at(teacher));
   for (auto& term : (*loss_)(input).terms) {
     term.weight *= kd_weight_;

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 
+#include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/evaluate/model_file.h"
 
@@ -15,7 +16,7 @@ namespace {
 // NAME=PATH, unless the whole text is a path that exists.
 std::pair<std::string, std::string> split_name(const std::string& text) {
   const auto equals = text.find('=');
-  if (equals == std::string::npos || equals == 0 || std::filesystem::exists(text)) return {"", text};
+  if (equals == std::string::npos || equals == 0 || path_exists(text)) return {"", text};
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 

@@ -45,7 +45,9 @@ std::unique_ptr<Classifier> prepare_model(const TrainingRequest& request, const 
 // What the loss may know of the networks it compares.
 LossContext loss_context(const DistillationLossRow& row, const TrainingRequest& request, const RunSetup& run,
                          const SharedSetup& shared) {
-  LossContext context{.classes = shared.data.classes, .seed = static_cast<std::uint64_t>(request.config.run.seed)};
+  LossContext context{.classes = shared.data.classes,
+                      .seed = static_cast<std::uint64_t>(request.config.run.seed),
+                      .labels = shared.data.train.labels};
   if (!row.needs.features) return context;
   const at::Tensor image = at::zeros_like(shared.data.train.images.narrow(0, 0, 1), at::kFloat);
   context.student = feature_shapes(*run.model, image);

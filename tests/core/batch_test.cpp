@@ -18,6 +18,7 @@ Batch batch_from(double value) {
   batch.images = filled(value);
   batch.targets = filled(value + 1);
   batch.labels = filled(value + 2);
+  batch.indices = filled(value + 7);
   batch.views = 3;
   batch.teachers = {
       {filled(value + 3), {{"block2", filled(value + 4)}, {"block3", filled(value + 5)}}}, {}, {filled(value + 6), {}}};
@@ -34,13 +35,13 @@ TEST(Batch, CopiesKeepTheirMemory) {
   copy_in_place(place, next);
   std::set<double> values;
   const auto tensors = place.tensors(), originals = Batch(next).tensors();
-  ASSERT_EQ(tensors.size(), 8U);
+  ASSERT_EQ(tensors.size(), 9U);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (!tensors[i]->defined()) continue;
     EXPECT_EQ(tensors[i]->const_data_ptr(), addresses[i]);
     values.insert(tensors[i]->max().item<double>());
   }
-  EXPECT_EQ(values, (std::set<double>{10, 11, 12, 13, 14, 15, 16}));
+  EXPECT_EQ(values, (std::set<double>{10, 11, 12, 13, 14, 15, 16, 17}));
   EXPECT_EQ(place.views, 3);
   EXPECT_EQ(place.teachers[0].feature("block3").max().item<double>(), 15);
   EXPECT_NE(place.images.const_data_ptr(), next.images.const_data_ptr());

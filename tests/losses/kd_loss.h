@@ -11,7 +11,7 @@ inline at::Tensor kd_loss(const std::string& combination, const at::Tensor& stud
   const DistillationLossRow& row = distillation_loss_registry().at("kd");
   std::vector<Outputs> outputs;
   for (const auto& logits : teachers) outputs.push_back({logits, {}});
-  DistillationInput input{{student, {}}, {}, {}, {}, {}};
+  DistillationInput input{{student, {}}, {}, {}, {}, {}, {}};
   for (const auto& teacher : outputs) input.teachers.push_back(&teacher);
   const auto loss = row.make({.kd = combination, .temperature = temperature}, {});
   const LossTerms losses = (*loss)(input);

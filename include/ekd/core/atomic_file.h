@@ -18,6 +18,7 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
 
 // Whether there is such a file or folder. Throws IoError where that cannot be told, as without permission.
 bool path_exists(const std::filesystem::path& path);
+bool is_folder(const std::filesystem::path& path);  // or a link to one; throws likewise
 
 // The whole file. Throws IoError where it cannot be read, MemoryError where it does not fit.
 std::vector<std::byte> read_file(const std::filesystem::path& path);

@@ -59,6 +59,7 @@ struct Batch {
                       // B apart, the clean one first
   at::Tensor targets;  // float32 [B, classes]; rows sum to 1
   at::Tensor labels;   // int64 [B]; what the images showed before mixing
+  at::Tensor indices;  // int64 [B]; their rows in the training set
   std::int64_t views = 1;
   std::vector<Outputs> teachers;  // of the first B images, logits in float32; empty for a teacher that was not asked
 

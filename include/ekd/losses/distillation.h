@@ -24,6 +24,7 @@ struct DistillationInput {
   // 0-dim float32 on the device: the epochs done, with the share of the one under way. Undefined unless LossNeeds has
   // it.
   at::Tensor epoch;
+  at::Tensor indices;  // int64 [B]: which training images these are, by their rows in LossContext::labels
 };
 
 // A network's feature, of one image.
@@ -38,6 +39,7 @@ struct LossContext {
   std::uint64_t seed = 0;
   std::vector<FeatureShape> student;                // none unless LossNeeds has features
   std::vector<std::vector<FeatureShape>> teachers;  // likewise, for each teacher
+  at::Tensor labels;                                // int64 [N], of all training images, on the device that trains
 };
 
 // A step with a loss is recorded as a CUDA graph and replayed, which repeats the numbers that the host knew when it was
@@ -76,12 +78,18 @@ struct LossNeeds {
   bool epoch = false;
 };
 
+// What --temperature, --kd-weight and --ce-weight are where they are not given: as published with the loss.
+struct LossDefaults {
+  double temperature = 50, kd_weight = 0.8, ce_weight = 0.2;
+};
+
 struct DistillationLossRow {
   std::string name;
   std::string help;
   std::vector<LossSetting> settings;  // its own: keys distill.NAME
   LossNeeds needs;
   std::unique_ptr<DistillationLoss> (*make)(const DistillConfig& config, const LossContext& context);
+  LossDefaults defaults = {};
 };
 
 const Registry<DistillationLossRow>& distillation_loss_registry();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,5 +34,8 @@ std::vector<LossSetting> distillation_loss_settings();
 // Gives `distill` the defaults of the losses' own settings.
 std::vector<Field> distill_fields(DistillConfig& distill,
                                   const std::vector<LossSetting>& of_losses = distillation_loss_settings());
+
+// Gives the settings that all losses share the defaults of the chosen loss, but for the keys that were given.
+void take_loss_defaults(DistillConfig& distill, const std::set<std::string>& given);
 
 }  // namespace ekd

@@ -17,8 +17,9 @@ nlohmann::ordered_json config_json(const std::vector<Field>& fields);
 // {"optim": {"lr": value}} for "optim.lr".
 nlohmann::json layer_of(const std::string& key, const nlohmann::json& value);
 
-// Applies every key of `layer`, an object as config_json writes it; `source` names it in errors. Throws UsageError.
-void apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, const std::string& source);
+// Applies every key of `layer`, an object as config_json writes it, and returns the keys; `source` names it in errors.
+// Throws UsageError.
+std::set<std::string> apply_json(const std::vector<Field>& fields, const nlohmann::json& layer, const std::string& source);
 
 // Reads a file and applies it; returns the keys that it holds. Throws UsageError, also where the file is missing or no
 // JSON.

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "ekd/commands/command.h"
-#include "ekd/commands/environment.h"
 #include "ekd/core/device.h"
 #include "ekd/core/error.h"
 #include "ekd/core/log.h"

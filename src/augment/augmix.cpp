@@ -1,4 +1,4 @@
-#include "augment/augmix.h"
+#include "augment/augmentations.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>

@@ -5,7 +5,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "augment/samplers.h"
-#include "ekd/kernels/geometry.h"
+#include "ekd/kernels/pixels.h"
 #include "ekd/kernels/views.h"
 
 namespace ekd {

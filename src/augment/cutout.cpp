@@ -1,4 +1,4 @@
-#include "augment/cutout.h"
+#include "augment/augmentations.h"
 
 #include <ATen/ops/empty.h>
 

@@ -1,4 +1,4 @@
-#include "augment/mixup.h"
+#include "augment/augmentations.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>

@@ -10,7 +10,7 @@
 #include "ekd/augment/augmentation.h"
 #include "ekd/augment/base_view.h"
 #include "ekd/core/random.h"
-#include "ekd/kernels/geometry.h"
+#include "ekd/kernels/pixels.h"
 #include "ekd/kernels/views.h"
 
 namespace ekd {

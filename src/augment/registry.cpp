@@ -2,10 +2,7 @@
 
 #include <algorithm>
 
-#include "augment/augmix.h"
-#include "augment/cutmix.h"
-#include "augment/cutout.h"
-#include "augment/mixup.h"
+#include "augment/augmentations.h"
 #include "augment/parts.h"
 #include "ekd/augment/base_view.h"
 

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "ekd/commands/command.h"
-#include "ekd/commands/environment.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/data/folder_report.h"
 #include "ekd/data/synthetic.h"

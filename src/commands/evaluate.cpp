@@ -3,9 +3,7 @@
 #include <memory>
 
 #include "commands/settings.h"
-#include "commands/table.h"
 #include "ekd/commands/command.h"
-#include "ekd/commands/environment.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/evaluate/evaluation.h"
 #include "ekd/train/training_run.h"

@@ -7,7 +7,6 @@
 #include "ekd/augment/augmentation.h"
 #include "ekd/augment/preview.h"
 #include "ekd/commands/command.h"
-#include "ekd/commands/environment.h"
 #include "ekd/core/device.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"

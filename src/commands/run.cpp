@@ -12,7 +12,6 @@
 
 #include "commands/settings.h"
 #include "ekd/commands/command.h"
-#include "ekd/commands/environment.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"

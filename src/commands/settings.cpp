@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "ekd/commands/environment.h"
+#include "ekd/commands/command.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"

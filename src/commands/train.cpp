@@ -5,9 +5,7 @@
 #include <memory>
 
 #include "commands/settings.h"
-#include "commands/table.h"
 #include "ekd/commands/command.h"
-#include "ekd/commands/environment.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"

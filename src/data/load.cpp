@@ -1,19 +1,43 @@
 #include "ekd/data/load.h"
 
+#include <ATen/ops/empty.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "data/cifar100.h"
-#include "data/split.h"
 #include "ekd/core/error.h"
+#include "ekd/core/random.h"
 #include "ekd/core/sha256.h"
-#include "ekd/data/registry.h"
 #include "ekd/data/synthetic.h"
 
 namespace ekd {
 namespace {
+
+std::vector<std::int64_t> rows_below(std::span<const std::uint8_t> labels, std::int64_t classes, const char* split) {
+  std::vector<std::int64_t> rows;
+  rows.reserve(labels.size());
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    if (labels[i] < classes) rows.push_back(static_cast<std::int64_t>(i));
+  if (rows.empty()) {
+    throw DataError(std::string("no ") + split + " record is of the first " + std::to_string(classes) + " classes");
+  }
+  return rows;
+}
+
+[[noreturn]] void reject(const std::string& key, std::int64_t value, const std::string& accepted,
+                         const std::string& why) {
+  throw UsageError(key + " takes " + accepted + ", not " + std::to_string(value) + ": " + why);
+}
+
+// A limit beyond what is there means all, so that one limit serves runs with fewer classes too.
+void keep_first(std::vector<std::int64_t>& rows, std::int64_t limit) {
+  if (limit > 0 && limit < static_cast<std::int64_t>(rows.size())) rows.resize(static_cast<std::size_t>(limit));
+}
 
 std::vector<std::uint8_t> labels_of(const CifarFile& file) {
   std::vector<std::uint8_t> labels(static_cast<std::size_t>(file.size()));
@@ -87,6 +111,42 @@ Dataset load_dataset(const DataConfig& config) {
   if (!data.class_names.empty()) data.class_names.resize(static_cast<std::size_t>(data.classes));
   data.sha256 = digest(data);
   return data;
+}
+
+SplitRows split_rows(std::span<const std::uint8_t> train_labels, std::span<const std::uint8_t> test_labels,
+                     std::int64_t num_classes, const DataConfig& config) {
+  if (config.classes < 0 || config.classes > num_classes) {
+    reject("data.classes", config.classes, "1 to " + std::to_string(num_classes) + ", or 0 for all",
+           "the data has " + std::to_string(num_classes) + " classes");
+  }
+  const std::int64_t classes = config.classes == 0 ? num_classes : config.classes;
+  SplitRows rows{rows_below(train_labels, classes, "training"), {}, rows_below(test_labels, classes, "test")};
+
+  const auto count = static_cast<std::int64_t>(rows.train.size());
+  if (config.val_size < 0 || config.val_size >= count) {
+    reject("data.val_size", config.val_size, "0 to " + std::to_string(count - 1),
+           "there are " + std::to_string(count) + " training records to take it from");
+  }
+  rows.val.assign(rows.train.end() - config.val_size, rows.train.end());
+  rows.train.resize(static_cast<std::size_t>(count - config.val_size));
+
+  keep_first(rows.train, config.train_limit);
+  keep_first(rows.test, config.test_limit);
+  return rows;
+}
+
+at::Tensor epoch_order(std::int64_t size, std::uint32_t seed, std::int64_t epoch) {
+  const CountedRandom random(seed, RandomStream::kOrder);
+  std::vector<std::pair<std::uint64_t, std::int64_t>> keyed(static_cast<std::size_t>(size));
+  for (std::int64_t row = 0; row < size; ++row) {
+    keyed[static_cast<std::size_t>(row)] = {
+        random.bits(static_cast<std::uint32_t>(epoch), static_cast<std::uint32_t>(row), 0), row};
+  }
+  std::sort(keyed.begin(), keyed.end());  // equal keys fall back to the row: as good as stable
+  at::Tensor order = at::empty({size}, at::kLong);
+  auto* out = order.mutable_data_ptr<std::int64_t>();
+  for (const auto& [key, row] : keyed) *out++ = row;
+  return order;
 }
 
 }  // namespace ekd

@@ -1,6 +1,6 @@
 #include "ekd/data/settings.h"
 
-#include "ekd/data/registry.h"
+#include "ekd/data/load.h"
 
 namespace ekd {
 

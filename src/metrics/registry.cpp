@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ekd/metrics/top1.h"
-#include "metrics/calibration.h"
+#include "ekd/metrics/calibration.h"
 
 namespace ekd {
 namespace {

@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "ekd/core/device.h"
-#include "ekd/kernels/channel_shuffle.h"
 #include "ekd/kernels/conv.h"
 
 namespace ekd {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "ekd/core/device.h"
-#include "ekd/kernels/fused/side_stream.h"
+#include "ekd/kernels/fused.h"
 #include "ekd/nn/scope.h"
 
 namespace ekd {
@@ -139,8 +139,8 @@ struct FusedForkFunction : torch::autograd::Function<FusedForkFunction> {
     const FusedLink& link = capsule_of<FusedLink>(context, "link");
     const at::Tensor added = grads[1].defined() ? image_gradient(grads[1]) : at::Tensor();
     const at::Tensor x = context->get_saved_variables()[0];
-    const at::Tensor grad = grads[0].defined() ? fused_norm_gradient({image_gradient(grads[0]), x, &link.norm}, added)
-                                               : added;
+    const at::Tensor grad =
+        grads[0].defined() ? fused_norm_gradient({image_gradient(grads[0]), x, &link.norm}, added) : added;
     return {grad, at::Tensor(), at::Tensor()};
   }
 };
@@ -214,8 +214,8 @@ bool autocasts_to_bf16(at::DeviceType type) {
 }
 
 // Whether the kernels are the faster way. Measured (docs/performance.md): they are for 1×1 and depthwise convolutions,
-// and for dense 3×3 ones that have kernels of their own size; at others cuDNN is ahead. A rule, not a measurement at the
-// start: the same bits at every start.
+// and for dense 3×3 ones that have kernels of their own size; at others cuDNN is ahead. A rule, not a measurement at
+// the start: the same bits at every start.
 bool pays(const NetworkState& state, c10::Device device) {
   int dense = 0, own = 0;
   for (const auto& [name, parameter] : state.parameters) {

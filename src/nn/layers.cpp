@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "ekd/core/device.h"
-#include "ekd/kernels/channel_shuffle.h"
+#include "ekd/kernels/conv.h"
 #include "nn/functions.h"
 
 namespace ekd {

@@ -10,7 +10,6 @@
 
 #include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
-#include "runs/host.h"
 
 namespace ekd {
 namespace {
@@ -23,6 +22,11 @@ std::string read_holder(int fd) {
 }
 
 }  // namespace
+
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
+}
 
 RunState run_state(const std::filesystem::path& folder) {
   if (path_exists(RunFiles(folder).result())) return RunState::kFinished;

@@ -8,7 +8,7 @@
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
-#include "ekd/study/ordering_table.h"
+#include "ekd/study/ordering.h"
 #include "ekd/study/report_table.h"
 
 namespace ekd {

@@ -15,10 +15,7 @@
 #include "ekd/evaluate/evaluation.h"
 #include "ekd/runs/run_dir.h"
 #include "ekd/train/training_run.h"
-#include "study/plan_check.h"
-#include "study/plan_groups.h"
 #include "study/plan_rows.h"
-#include "study/row_state.h"
 
 namespace ekd {
 namespace {

@@ -18,8 +18,7 @@
 #include "ekd/settings/differing_settings.h"
 #include "ekd/study/plan_runner.h"
 #include "ekd/train/finished_run.h"
-#include "study/plan_check.h"
-#include "study/row_state.h"
+#include "study/plan_rows.h"
 
 namespace ekd {
 namespace {

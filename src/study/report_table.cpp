@@ -8,8 +8,8 @@
 
 #include "ekd/core/error.h"
 #include "ekd/core/text.h"
-#include "ekd/metrics/difference.h"
 #include "ekd/metrics/registry.h"
+#include "ekd/metrics/statistics.h"
 
 namespace ekd {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "ekd/augment/augmentation.h"
-#include "ekd/data/epoch_order.h"
+#include "ekd/data/load.h"
 
 namespace ekd {
 namespace {

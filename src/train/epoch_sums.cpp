@@ -9,7 +9,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "ekd/core/device.h"
-#include "ekd/kernels/fused/operations.h"
+#include "ekd/kernels/fused.h"
 
 namespace ekd {
 

@@ -9,7 +9,7 @@
 #include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/strict_json.h"
-#include "ekd/evaluate/predictions_file.h"
+#include "ekd/evaluate/predictions.h"
 #include "ekd/runs/run_dir.h"
 
 namespace ekd {

@@ -2,7 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include "ekd/evaluate/predictions_file.h"
+#include "ekd/evaluate/predictions.h"
 #include "ekd/metrics/evaluate.h"
 
 namespace ekd {

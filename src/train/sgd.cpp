@@ -7,7 +7,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "ekd/core/device.h"
-#include "ekd/kernels/fused/operations.h"
+#include "ekd/kernels/fused.h"
 
 namespace ekd {
 namespace {

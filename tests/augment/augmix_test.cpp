@@ -1,5 +1,5 @@
 // What is drawn for AugMix; the operations and the mixing are tested with the kernel.
-#include "augment/augmix.h"
+#include "augment/augmentations.h"
 
 #include <gtest/gtest.h>
 

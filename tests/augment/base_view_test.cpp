@@ -7,7 +7,7 @@
 #include <cmath>
 #include <set>
 
-#include "ekd/kernels/geometry.h"
+#include "ekd/kernels/pixels.h"
 #include "tests/augment/fixtures.h"
 
 namespace ekd {

@@ -1,5 +1,5 @@
 // CutMix: boxes against reference values, pasting against plain tensor operations, and what both modes draw.
-#include "augment/cutmix.h"
+#include "augment/augmentations.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/where.h>

@@ -1,5 +1,5 @@
 // Cutout against plain tensor operations, and the share of an epoch's pixels it masks.
-#include "augment/cutout.h"
+#include "augment/augmentations.h"
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/where.h>

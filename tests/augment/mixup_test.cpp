@@ -1,5 +1,5 @@
 // Mixup against plain tensor operations, and what it draws.
-#include "augment/mixup.h"
+#include "augment/augmentations.h"
 
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>

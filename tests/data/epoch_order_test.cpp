@@ -1,4 +1,4 @@
-#include "ekd/data/epoch_order.h"
+#include "ekd/data/load.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "data/split.h"
+#include "ekd/data/load.h"
 
 #include <gmock/gmock.h>
 

@@ -8,7 +8,7 @@
 #include <set>
 
 #include "data/cifar100.h"
-#include "data/synthetic_picture.h"
+#include "data/synthetic_scene.h"
 #include "ekd/core/sha256.h"
 #include "ekd/data/load.h"
 

@@ -13,7 +13,7 @@
 
 #include "ekd/core/tensor_file.h"
 #include "ekd/kernels/augmix_op.h"
-#include "ekd/kernels/geometry.h"
+#include "ekd/kernels/pixels.h"
 #include "ekd/kernels/views.h"
 #include "kernels/augmix/augmix_task.h"
 #include "tests/kernels/noise_views.h"

@@ -1,5 +1,5 @@
 // The CUDA kernels' cut of a tensor, and all they compute, thread after thread on the CPU, against the CPU's kernels.
-#include "kernels/bn_relu/bn_relu_task.h"
+#include "kernels/bn_relu/bn_relu_passes.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,6 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/bn_relu/bn_relu_passes.h"
 #include "tests/kernels/bn_relu_inputs.h"
 
 namespace ekd {

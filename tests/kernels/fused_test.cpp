@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "ekd/core/device.h"
-#include "ekd/kernels/fused/operations.h"
+#include "ekd/kernels/fused.h"
 #include "kernels/fused/totals.h"
 #include "tests/support/emulated_block.h"
 

@@ -7,7 +7,6 @@
 #include <limits>
 
 #include "ekd/kernels/bn_relu.h"
-#include "ekd/kernels/channel_shuffle.h"
 #include "ekd/kernels/conv.h"
 
 namespace ekd {

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "ekd/core/random.h"
-#include "ekd/kernels/geometry.h"
+#include "ekd/kernels/pixels.h"
 
 namespace ekd {
 

@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "ekd/core/tensor_file.h"
-#include "ekd/kernels/geometry.h"
+#include "ekd/kernels/pixels.h"
 #include "tests/kernels/noise_views.h"
 
 namespace ekd {

@@ -1,4 +1,4 @@
-#include "metrics/calibration.h"
+#include "ekd/metrics/calibration.h"
 
 #include <ATen/ops/tensor.h>
 #include <gmock/gmock.h>
@@ -8,8 +8,6 @@
 #include <cmath>
 #include <optional>
 #include <random>
-
-#include "ekd/metrics/top1.h"
 
 namespace ekd {
 namespace {

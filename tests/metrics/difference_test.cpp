@@ -1,4 +1,4 @@
-#include "ekd/metrics/difference.h"
+#include "ekd/metrics/statistics.h"
 
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>

@@ -18,9 +18,9 @@
 
 #include "ekd/core/error.h"
 #include "ekd/core/types.h"
+#include "ekd/metrics/calibration.h"
 #include "ekd/metrics/registry.h"
 #include "ekd/metrics/temperature.h"
-#include "metrics/calibration.h"
 
 namespace ekd {
 namespace {

@@ -8,7 +8,7 @@
 #include <numeric>
 
 #include "ekd/core/random.h"
-#include "metrics/calibration.h"
+#include "ekd/metrics/calibration.h"
 #include "tests/models/golden.h"
 
 namespace ekd {

@@ -1,7 +1,6 @@
 #include <unistd.h>
 
 #include "ekd/core/error.h"
-#include "ekd/runs/metric_log.h"
 #include "ekd/runs/progress.h"
 #include "ekd/runs/run_dir.h"
 #include "ekd/runs/run_record.h"

@@ -1,4 +1,4 @@
-#include "study/plan_groups.h"
+#include "study/plan_rows.h"
 
 #include <gtest/gtest.h>
 

@@ -7,7 +7,7 @@
 
 #include "ekd/core/error.h"
 #include "ekd/core/random.h"
-#include "ekd/evaluate/predictions_file.h"
+#include "ekd/evaluate/predictions.h"
 #include "ekd/metrics/evaluate.h"
 #include "ekd/study/plan.h"
 #include "tests/support/expect_error.h"

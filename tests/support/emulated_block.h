@@ -12,7 +12,7 @@
 #include <random>
 #include <vector>
 
-#include "kernels/bf16.h"
+#include "ekd/kernels/host_device.h"
 #include "kernels/fused/launch.h"
 
 namespace ekd {

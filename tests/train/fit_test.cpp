@@ -1,6 +1,6 @@
 #include "ekd/core/error.h"
 #include "ekd/evaluate/model_file.h"
-#include "ekd/runs/metric_log.h"
+#include "ekd/runs/run_record.h"
 #include "tests/support/expect_error.h"
 #include "tests/train/training_fixture.h"
 

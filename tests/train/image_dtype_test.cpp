@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "ekd/augment/base_view.h"
-#include "ekd/evaluate/predict.h"
+#include "ekd/evaluate/predictions.h"
 #include "tests/train/training_fixture.h"
 
 namespace ekd::test {

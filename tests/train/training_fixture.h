@@ -14,8 +14,8 @@
 
 #include "ekd/data/load.h"
 #include "ekd/models/registry.h"
-#include "ekd/runs/metric_log.h"
 #include "ekd/runs/run_dir.h"
+#include "ekd/runs/run_record.h"
 #include "ekd/train/batch_stream.h"
 #include "ekd/train/fit.h"
 #include "ekd/train/learner.h"

@@ -8,7 +8,7 @@
 #include "ekd/augment/settings.h"
 #include "ekd/core/random.h"
 #include "ekd/core/types.h"
-#include "ekd/kernels/geometry.h"
+#include "ekd/kernels/pixels.h"
 
 namespace ekd {
 

@@ -22,8 +22,8 @@ std::string precision_name(Precision precision);
 // What images are made as: bfloat16 where the first convolution would round them to it anyway.
 at::ScalarType image_dtype(Precision precision);
 
-// 0: OMP_NUM_THREADS, else one per core. Never more than the process may use cores: threads that wait for each other's
-// core take many times as long. Where `threads` is more, a warning says so.
+// 0: OMP_NUM_THREADS, else one per core. Never more than the cores that the process may use: threads that
+// share a core take many times as long. Where more are asked for, a warning says so.
 void set_threads(std::int64_t threads);
 
 // Deterministic algorithms on CUDA, at a cost; the CPU's are deterministic for a fixed number of threads. Call before
@@ -69,10 +69,10 @@ DeviceMemory cuda_memory(int index);
 // Gives cached blocks back to the device; for use after an out-of-memory error.
 void cuda_empty_cache();
 
-// Call before the first tensor. Tensors of one step are freed and wanted again at the next, so freed pages stay with
-// the process. And tensors are aligned within blocks of malloc's: posix_memalign, which LibTorch calls, cuts a splinter
-// off each block (glibc 2.36), so that freed blocks do not join and the next step's tensors do not fit. Without memory
-// for a tensor std::bad_alloc is thrown.
+// Sets up the memory of CPU tensors; call before the first one. Freed pages stay with the process, since the next step
+// wants them again. Tensors are aligned within blocks of malloc's: posix_memalign, which LibTorch calls, splits each
+// block (glibc 2.36), so that freed blocks do not merge and the next step's tensors do not fit into them. Throws
+// std::bad_alloc where there is no memory for a tensor.
 void set_up_host_memory();
 
 }  // namespace ekd

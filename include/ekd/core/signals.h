@@ -1,5 +1,5 @@
-// Why a program should stop: the signals that ask for it and a deadline become a flag that loops ask for; work is saved
-// before the program ends. And what a console or a limit that goes away must not do: end it unsaved.
+// Why a program should stop: a signal or a deadline sets a flag that loops look at, so that work is saved before the
+// program ends. And what must not end it unsaved: a console that is closed, a limit on file sizes.
 #pragma once
 
 #include <chrono>

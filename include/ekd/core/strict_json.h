@@ -1,4 +1,4 @@
-// JSON as a user may hand it to us: duplicate keys and bombs of nesting are errors, and messages fit one line.
+// JSON that a user may have written: duplicate keys and deep nesting are errors, and messages fit one line.
 #pragma once
 
 #include <filesystem>

@@ -6,9 +6,8 @@
 
 #include <cstdint>
 
-#include "ekd/kernels/geometry.h"
 #include "ekd/kernels/host_device.h"
-#include "ekd/kernels/normalise.h"
+#include "ekd/kernels/pixels.h"
 
 namespace ekd {
 

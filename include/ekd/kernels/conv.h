@@ -1,5 +1,5 @@
-// Convolutions on the CPU of the kinds that LibTorch computes slowly: 3×3 depthwise ones, grouped 1×1 ones, and 3×3
-// ones in float32.
+// Operations on the CPU that LibTorch computes slowly: 3×3 depthwise convolutions and ShuffleNet's shuffle of channels,
+// grouped 1×1 convolutions, and 3×3 ones in float32.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,6 +23,15 @@ struct DepthwiseGradients {
 // grad like the forward's result.
 DepthwiseGradients depthwise_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
                                       std::int64_t stride);
+
+// The shuffle of ShuffleNet's channels, moving whole vectors where LibTorch moves single numbers.
+
+// Whether the kernel takes x [N, C, H, W]: numbers of two or four bytes in channels_last layout, on the CPU.
+bool shuffle_by_groups_takes(const at::Tensor& x);
+
+// Reads the channels as [groups, C / groups] and writes them as [C / groups, groups]; `groups` divides C. The shuffle
+// by C / groups turns it back.
+at::Tensor shuffle_by_groups(const at::Tensor& x, std::int64_t groups);
 
 // Grouped 1×1 convolutions, in bfloat16 on CPUs with AVX-512 BF16 and in float32 on CPUs with AVX2: a matrix product
 // for each group over the tensor as it lies, where LibTorch's backward runs several times off the arithmetic limit.

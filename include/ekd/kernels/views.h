@@ -5,7 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "ekd/core/types.h"
-#include "ekd/kernels/geometry.h"
+#include "ekd/kernels/pixels.h"
 
 namespace ekd {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "ekd/metrics/calibration.h"
 #include "ekd/metrics/metrics.h"
-#include "ekd/metrics/top1.h"
 
 namespace ekd {
 

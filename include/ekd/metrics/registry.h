@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "ekd/core/registry.h"
+#include "ekd/metrics/calibration.h"
 #include "ekd/metrics/metrics.h"
-#include "ekd/metrics/top1.h"
 
 namespace ekd {
 

@@ -1,4 +1,4 @@
-// A network's forward pass by the fused kernels (kernels/fused/operations.h), and its backward: a normalisation with
+// A network's forward pass by the fused kernels (kernels/fused.h), and its backward: a normalisation with
 // ReLU is not done but noted, and whoever reads the tensor next does it on the way in. Layers see this as an
 // Activation; networks need not know of it.
 //
@@ -14,7 +14,7 @@
 #include <unordered_map>
 
 #include "ekd/kernels/bn_relu.h"
-#include "ekd/kernels/fused/operations.h"
+#include "ekd/kernels/fused.h"
 
 namespace ekd {
 

@@ -14,6 +14,9 @@ enum class RunState {
 
 RunState run_state(const std::filesystem::path& folder);
 
+// The machine's name, as locks and records state it.
+std::string host_name();
+
 // Whether some process holds the folder's lock at this moment.
 bool run_is_held(const std::filesystem::path& folder);
 

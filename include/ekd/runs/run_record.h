@@ -1,6 +1,8 @@
-// run.json: where a run's numbers come from.
+// What a run writes down about itself: in run.json where its numbers come from, in metrics.jsonl one JSON object per
+// epoch, appended as epochs end.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -42,5 +44,21 @@ std::vector<RecordedTeacher> recorded_teachers(const std::filesystem::path& path
 
 // What a run.json says; an empty object where it is missing or damaged. Throws IoError.
 nlohmann::json read_run_record(const std::filesystem::path& path);
+
+class MetricLog {
+ public:
+  // Keeps the lines of epochs before `first_epoch` (a resumed run writes the others again); a line that was cut off by
+  // a crash goes. Throws IoError.
+  MetricLog(std::filesystem::path path, std::int64_t first_epoch);
+
+  // Throws IoError; then the file ends with the line before.
+  void append(const nlohmann::ordered_json& line);
+
+ private:
+  std::filesystem::path path_;
+};
+
+// The complete lines of a metrics file; empty where there is none.
+std::vector<nlohmann::ordered_json> read_metrics(const std::filesystem::path& path);
 
 }  // namespace ekd

@@ -69,8 +69,8 @@ struct PlanOutcome {
   int exit_code = 0;  // of the first row that failed
 };
 
-// Makes what is pending, one row or group of rows (plan_groups.h) at a time; a row that another process holds is left
-// to it, and waited for only where a row of ours needs it. A row that fails stops those that need it and no other.
+// Makes what is pending, one row or group of rows (study/plan_rows.h) at a time; a row that another process holds is
+// left to it, and waited for only where a row of ours needs it. A row that fails stops those that need it and no other.
 // Throws UsageError for settings that do not fit and for stale rows, unless they are to be made anew, before anything
 // is written.
 PlanOutcome run_plan(const PlanRequest& request);

@@ -2,7 +2,7 @@
 //
 // A published number p of one run is beside ours, a mean over n seeds: within 2σ, σ² = S²_ours + S²_published + (1/n +
 // 1)·s². s is the standard deviation over our seeds (0 where there is one: then σ holds sampling alone); what images do
-// to single seeds is in it, and is taken from both S² where predictions tell it (metrics/difference.h). With few seeds
+// to single seeds is in it, and is taken from both S² where predictions tell it (metrics/statistics.h). With few seeds
 // Student's quantile takes the place of 2. S is the standard
 // deviation over test images: ours by the bootstrap (for accuracy without saved predictions √(a(1 − a)/images)), the
 // published one's √(p(1 − p)/10,000) for accuracy, for ECE and OE that of one of our networks, carried to 10,000

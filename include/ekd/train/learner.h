@@ -10,11 +10,11 @@
 
 #include "ekd/core/device.h"
 #include "ekd/core/failure.h"
-#include "ekd/evaluate/predict.h"
+#include "ekd/evaluate/predictions.h"
 #include "ekd/metrics/metrics.h"
 #include "ekd/models/classifier.h"
-#include "ekd/runs/metric_log.h"
 #include "ekd/runs/run_dir.h"
+#include "ekd/runs/run_record.h"
 #include "ekd/settings/training.h"
 #include "ekd/train/checkpoint.h"
 #include "ekd/train/epoch_sums.h"

@@ -35,7 +35,7 @@ struct TrainingOutcome {
 nlohmann::ordered_json plan_training(const TrainingRequest& request);
 
 // Trains one or several runs, or goes on with them, to the end or to a signal. Runs of one call agree in everything but
-// model, optimiser, objective, teachers and evaluation (same_batches in plan_groups.h): each batch is made once, and
+// model, optimiser, objective, teachers and evaluation (same_batches in plan_rows.h): each batch is made once, and
 // seen once by each of the teachers. Every run's files are those it would write alone, up to times; a run that fails
 // ends alone, and `on_failure` is told at once. A finished run that need not go on has its result at once.
 // Outcomes come in the order of the requests. Failures of a request, data or weights come before a run directory is

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "ekd/kernels/augmix_op.h"
-#include "ekd/kernels/geometry.h"
+#include "ekd/kernels/pixels.h"
 #include "kernels/augmix/augmix_task.h"
 #include "kernels/cuda_launch.h"
 #include "kernels/views/image_checks.h"

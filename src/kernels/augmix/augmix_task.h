@@ -6,9 +6,8 @@
 #include <cstdint>
 
 #include "ekd/kernels/augmix_op.h"
-#include "ekd/kernels/geometry.h"
 #include "ekd/kernels/host_device.h"
-#include "kernels/bf16.h"
+#include "ekd/kernels/pixels.h"
 
 namespace ekd {
 

@@ -1,3 +1,4 @@
+// 3×3 depthwise convolutions on the CPU, and the shuffle of channels before them.
 #include "ekd/kernels/conv.h"
 
 #include <ATen/Parallel.h>
@@ -25,10 +26,10 @@ std::vector<float> tap_rows(const at::Tensor& weight, bool flipped) {
   const at::Tensor plain = weight.contiguous();
   const float* values = plain.const_data_ptr<float>();
   const std::int64_t channels = weight.size(0);
-  std::vector<float> taps(kTaps * channels);
+  std::vector<float> taps(kDepthwiseTaps * channels);
   for (std::int64_t c = 0; c < channels; ++c)
-    for (int tap = 0; tap < kTaps; ++tap)
-      taps[tap * channels + c] = values[c * kTaps + (flipped ? kTaps - 1 - tap : tap)];
+    for (int tap = 0; tap < kDepthwiseTaps; ++tap)
+      taps[tap * channels + c] = values[c * kDepthwiseTaps + (flipped ? kDepthwiseTaps - 1 - tap : tap)];
   return taps;
 }
 
@@ -54,7 +55,7 @@ template <class T>
 at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight, std::int64_t stride) {
   const std::int64_t images = x.size(0), channels = x.size(1), pixels = x.size(2) * x.size(3);
   const DepthwiseShape shape{grad.size(2), grad.size(3), channels, stride};
-  const std::int64_t blocks = (images + kImages - 1) / kImages, values = kTaps * channels;
+  const std::int64_t blocks = (images + kImages - 1) / kImages, values = kDepthwiseTaps * channels;
   std::vector<float> parts(blocks * values);
   const T *source = x.const_data_ptr<T>(), *upper = grad.const_data_ptr<T>();
   at::parallel_for(0, blocks, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -71,10 +72,10 @@ at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, const at
   at::Tensor result = at::empty(weight.sizes(), weight.options());
   float* out = result.mutable_data_ptr<float>();
   for (std::int64_t c = 0; c < channels; ++c)
-    for (int tap = 0; tap < kTaps; ++tap) {
+    for (int tap = 0; tap < kDepthwiseTaps; ++tap) {
       double sum = 0;
       for (std::int64_t block = 0; block < blocks; ++block) sum += parts[block * values + tap * channels + c];
-      out[c * kTaps + tap] = static_cast<float>(sum);
+      out[c * kDepthwiseTaps + tap] = static_cast<float>(sum);
     }
   return result;
 }
@@ -86,6 +87,19 @@ DepthwiseGradients backward(const at::Tensor& grad, const at::Tensor& x, const a
   // A transposed convolution is one with the kernel turned around, over pixels as far apart as the stride.
   convolve<T>(grad, stride, tap_rows(weight, /*flipped=*/true), /*stride=*/1, gradients.x);
   return gradients;
+}
+
+constexpr std::int64_t kShuffleGrain = 16'384;  // fewest numbers for a thread
+
+template <class T>
+void shuffle_rows(ShuffleLoop<T> loop, const at::Tensor& x, std::int64_t groups, const at::Tensor& y) {
+  const std::int64_t channels = x.size(1), rows = x.numel() / channels;
+  const T* in = static_cast<const T*>(x.const_data_ptr());
+  T* out = static_cast<T*>(y.mutable_data_ptr());
+  at::parallel_for(0, rows, std::max<std::int64_t>(1, kShuffleGrain / channels),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     loop(in + begin * channels, end - begin, groups, channels / groups, out + begin * channels);
+                   });
 }
 
 }  // namespace
@@ -115,6 +129,23 @@ DepthwiseGradients depthwise_backward(const at::Tensor& grad, const at::Tensor& 
               "depthwise: x or grad has no layout for it");
   return x.scalar_type() == at::kFloat ? backward<float>(grad, x, weight, stride)
                                        : backward<c10::BFloat16>(grad, x, weight, stride);
+}
+
+bool shuffle_by_groups_takes(const at::Tensor& x) {
+  return x.is_cpu() && (x.element_size() == 4 || x.element_size() == 2) && x.dim() == 4 && x.numel() > 0 &&
+         x.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+at::Tensor shuffle_by_groups(const at::Tensor& x, std::int64_t groups) {
+  TORCH_CHECK(shuffle_by_groups_takes(x) && groups >= 1 && x.size(1) % groups == 0,
+              "shuffle_by_groups: x is not made for it, or ", groups, " groups do not divide its channels");
+  const at::Tensor y = at::empty_like(x);
+  const ChannelShuffleTable& loops = EKD_CPU_TABLE(kChannelShuffle);
+  if (x.element_size() == 4)
+    shuffle_rows(loops.four_bytes, x, groups, y);
+  else
+    shuffle_rows(loops.two_bytes, x, groups, y);
+  return y;
 }
 
 }  // namespace ekd

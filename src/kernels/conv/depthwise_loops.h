@@ -1,5 +1,5 @@
-// The inner loops of 3×3 depthwise convolutions, over raw memory in [H, W, C] order: one table for each instruction
-// set, compiled from one source (src/kernels/simd/depthwise_loops.cpp).
+// The inner loops of 3×3 depthwise convolutions and of the shuffle of channels before them, over raw memory in [H, W,
+// C] order: one table for each instruction set, compiled from one source (src/kernels/simd/depthwise_loops.cpp).
 #pragma once
 
 #include <c10/util/BFloat16.h>
@@ -11,7 +11,7 @@ namespace ekd {
 // Fewer channels than one vector are not taken.
 constexpr std::int64_t kDepthwiseLeastChannels = 32;
 
-constexpr int kTaps = 9;  // of a 3×3 kernel, row by row
+constexpr int kDepthwiseTaps = 9;  // of a 3×3 kernel, row by row
 
 struct DepthwiseShape {
   std::int64_t height = 0, width = 0;  // of the result
@@ -47,6 +47,21 @@ extern const DepthwiseTable kDepthwisePlain;
 #ifdef EKD_X86_KERNELS
 extern const DepthwiseTable kDepthwiseAvx2;
 extern const DepthwiseTable kDepthwiseAvx512;
+#endif
+
+// Reads every row of groups · width numbers as [groups, width] and writes it as [width, groups]. T is a number's bits.
+template <class T>
+using ShuffleLoop = void (*)(const T* in, std::int64_t rows, std::int64_t groups, std::int64_t width, T* out);
+
+struct ChannelShuffleTable {
+  ShuffleLoop<std::uint32_t> four_bytes;
+  ShuffleLoop<std::uint16_t> two_bytes;
+};
+
+extern const ChannelShuffleTable kChannelShufflePlain;
+#ifdef EKD_X86_KERNELS
+extern const ChannelShuffleTable kChannelShuffleAvx2;
+extern const ChannelShuffleTable kChannelShuffleAvx512;
 #endif
 
 }  // namespace ekd

@@ -85,7 +85,7 @@ struct ColumnOfTiles {
   TileResult result;
   __m256i mask;
 
-  // Rows of the left factor often lie far apart, where the processor does not foresee what comes next.
+  // Rows of the left factor often lie far apart, which the processor's own prefetching does not follow.
   void fetch_rows(std::int64_t first, std::int64_t last) const {
     constexpr std::int64_t kLine = 64 / sizeof(float);
     for (std::int64_t row = first; row < last; ++row)

@@ -1,9 +1,13 @@
-// What a thread of these kernels asks of its block: shared memory, barriers, copies, products on tensor cores. A kernel
-// is an object whose call takes a Block, and which names its kThreads, and kBlocksAtOnce that a processor should hold;
-// CudaBlock is the hardware's, and tests have one whose threads run on the CPU (tests/support/emulated_block.h).
-// Numbers on tensor cores are pairs of bf16 in 32 bits, the earlier one in the lower half; fragments lie as PTX defines
-// them for mma.m16n8k16.
+// What a thread of these kernels asks of its block: shared memory, barriers, copies, products on tensor cores; and the
+// launch of a kernel. A kernel is an object whose call takes a Block, and which names its kThreads, and kBlocksAtOnce
+// that a processor should hold; CudaBlock is the hardware's, and tests have one whose threads run on the CPU
+// (tests/support/emulated_block.h). Numbers on tensor cores are pairs of bf16 in 32 bits, the earlier one in the lower
+// half; fragments lie as PTX defines them for mma.m16n8k16.
 #pragma once
+
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#endif
 
 #include <cstddef>
 #include <cstdint>
@@ -42,6 +46,10 @@ struct Divisor {
     return dividend - of_quotient * static_cast<int>(value);
   }
 };
+
+// Starts the kernel that fits a task; returns a cudaError_t and waits for nothing. The .cu files have it for each task.
+template <class Task>
+int launch_on(const Task& task, CudaStream stream);
 
 #ifdef __CUDACC__
 class CudaBlock {
@@ -103,6 +111,56 @@ class CudaBlock {
     atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
   }
 };
+
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads, Kernel::kBlocksAtOnce)
+    fused_kernel(const __grid_constant__ Kernel kernel) {
+#if __CUDA_ARCH__ >= 900
+  // The next kernel's blocks come onto the processors as this one's leave them, and wait there until its work is done.
+  cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
+#endif
+  CudaBlock block;
+  kernel(block);
+}
+
+// Whether the present device can start a kernel's blocks before the kernel before has ended.
+inline bool overlaps_kernels() {
+  int device = 0, major = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
+}
+
+// Runs kernels on a stream; returns a cudaError_t.
+struct CudaRun {
+  CudaStream stream;
+
+  template <class Kernel>
+  int operator()(const Kernel& kernel, const LaunchShape& shape) const {
+    constexpr std::size_t kWithoutAsking = 48 << 10;
+    if (shape.shared_bytes > kWithoutAsking) {
+      const cudaError_t status = cudaFuncSetAttribute(fused_kernel<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                      static_cast<int>(shape.shared_bytes));
+      if (status != cudaSuccess) return status;
+    }
+    cudaLaunchAttribute overlap{};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(shape.x, shape.y, shape.z);
+    config.blockDim = dim3(shape.threads);
+    config.dynamicSmemBytes = shape.shared_bytes;
+    config.stream = stream;
+    config.attrs = &overlap;
+    config.numAttrs = overlaps_kernels() ? 1 : 0;
+    return cudaLaunchKernelEx(&config, fused_kernel<Kernel>, kernel);
+  }
+};
+
+template <class Task>
+int launch_on(const Task& task, CudaStream stream) {
+  return run_fused(task, CudaRun{stream});
+}
 #endif
 
 }  // namespace ekd

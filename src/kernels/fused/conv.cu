@@ -1,9 +1,11 @@
+// The kernels of convolutions of any size.
 #include "kernels/fused/conv.h"
-#include "kernels/fused/device.cuh"
-#include "kernels/fused/launches.h"
+#include "kernels/fused/conv_weight.h"
 
 namespace ekd {
 
-int launch_on(const ConvTask& task, CudaStream stream) { return run_fused(task, CudaRun{stream}); }
+template int launch_on(const ConvTask&, CudaStream);
+template int launch_on(const ConvWeightTask&, CudaStream);
+template int launch_on(const PointwiseWeightTask&, CudaStream);
 
 }  // namespace ekd

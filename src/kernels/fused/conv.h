@@ -3,10 +3,10 @@
 // to what the next one reads: normalisation with ReLU (or its gradient) is done to the input as it is read, and the
 // sums that the next normalisation needs are taken of the result while it is in registers.
 //
-// A block makes a tile of pixels by n_tile output channels of a group: four times two warps, of 16 · kRowTiles pixels
-// and every second pair of 8 channels each. Its pixels lie in shared memory with their border; of the weights lies
-// there one tap after another. The sums of products go through shared memory too, so that what is done to the result
-// and its writing are by whole vectors.
+// A block makes a tile of pixels by n_tile output channels of a group. Its warps form a grid of four by two: each makes
+// 16 · kRowTiles pixels of every second 16 channels. The input pixels of the tile lie in shared memory with their
+// border, the weights a few taps at a time. The products go through shared memory too, so that the results are finished
+// and written by whole vectors.
 #pragma once
 
 #include "kernels/fused/rows.h"

@@ -8,7 +8,7 @@
 
 namespace ekd {
 
-constexpr int kWeightRows = 32, kWeightColumns = 32;  // output and input channels of a block
+constexpr int kWeightRows = 32, kWeightColumns = 32;  // output and input channels of a block and of each warp
 constexpr int kBeginnings = 16;  // where blocks begin to add, so that not all add to the same sums at once
 
 struct ConvWeightTask {
@@ -80,7 +80,7 @@ struct ConvWeightKernel {
       multiply(block, grad, input, products);
     }
     block.sync();  // the last tile has been read
-    put_sums(block, products, reinterpret_cast<float*>(block.shared()));
+    put_warp_products(block, products, reinterpret_cast<float*>(block.shared()));
     block.sync();
     add_sums(block, first_out, first_in, outs, ins, reinterpret_cast<const float*>(block.shared()));
   }
@@ -114,22 +114,6 @@ struct ConvWeightKernel {
     }
   }
 
-  // To [warps, kWeightRows, kWeightColumns].
-  template <class Block>
-  EKD_HOST_DEVICE void put_sums(Block& block, const float (&products)[2][kColumnTiles][4], float* to) const {
-    const int lane = block.thread() % kWarp, warp = block.thread() / kWarp;
-#pragma unroll
-    for (int n = 0; n < kColumnTiles; ++n) {
-#pragma unroll
-      for (int m = 0; m < 2; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half)
-          store_lanes<2>(
-              Lanes<float, 2>{products[m][n][half * 2], products[m][n][half * 2 + 1]},
-              to + (warp * kWeightRows + m * 16 + half * 8 + lane / 4) * kWeightColumns + n * 8 + lane % 4 * 2);
-    }
-  }
-
   template <class Block>
   EKD_HOST_DEVICE void add_sums(Block& block, int first_out, int first_in, int outs, int ins, const float* sums) const {
     const int taps = task.taps(), lines = outs * taps, count = lines * ins;
@@ -151,9 +135,9 @@ struct ConvWeightKernel {
   }
 };
 
-// The same of a 1×1 convolution of stride 1: little is computed of what is read, so a block reads whole groups'
-// channels (or every so many-th part of the wider side) once. A warp has 32 by 80 channels, or 80 by 32, of the
-// products, and every so many-th fragment of a tile's pixels.
+// The same for a 1×1 convolution of stride 1, which computes little with each number it reads: so a block has all
+// channels of a group, or one of `cuts` equal parts of the group's wider side, and reads them once. A warp makes 32 ×
+// 48 channels of the products, or 48 × 32, from its share of each tile's pixels.
 struct PointwiseWeightTask {
   int pixels, groups, in, out;  // channels of a group
   Operand grad, input;

@@ -199,7 +199,7 @@ struct DenseKernel {
   static constexpr int kBlocksAtOnce = kSharedBytes <= 56 << 10 ? kTurned ? 3 : 4 : kSharedBytes <= 112 << 10 ? 2 : 1;
   static constexpr int kWarps = kThreads / kWarp, kRowTiles = kDensePixels / kWarps / 16, kPairs = kDenseOuts / 16;
   using Rows = TileRows<kReading, kThreads, kIn / 8, Tile::kWindowPixels>;
-  // Reads that wait together.
+  // Loads in flight together.
   static constexpr int kMostAtOnce = (kBlocksAtOnce == 1 ? 13 : 6) / (kReading == Reading::kGradient ? 2 : 1);
   static constexpr int kParts = (Rows::kTurns + kMostAtOnce - 1) / kMostAtOnce;
   static constexpr int kAtOnce = (Rows::kTurns + kParts - 1) / kParts;
@@ -331,7 +331,7 @@ struct DenseKernel {
     mask += column;
     constexpr int kTogether = kBlocksAtOnce == 3   ? 1
                               : kBlocksAtOnce == 4 ? 2
-                                                   : 2 * kRowTiles;  // reads that wait together
+                                                   : 2 * kRowTiles;  // loads in flight together
     Packed<8> other[2 * kRowTiles];
 #pragma unroll
     for (int r = 0; r < 2 * kRowTiles; ++r) {
@@ -407,9 +407,9 @@ struct DenseKernel {
 };
 
 // The gradient by the weights, of convolutions of stride 1. A block goes over its share of the tiles with 32 channels
-// of the results' gradient and some of the input; a warp has a tap and half of each tile's pixels. While a tile is
-// multiplied the next one is made from what has come from memory, by half of the warps before and by half after their
-// products, and the one after that is on its way.
+// of the results' gradient and some of the input; a warp has a tap and half of each tile's pixels. Three tiles are in
+// work: one is multiplied; the next is made from what has been loaded, by half of the warps before and by the others
+// after their products; the one after that is being loaded.
 struct DenseWeightTask {
   int images, in, out, width;
   Operand grad, input;
@@ -488,7 +488,7 @@ struct DenseWeightKernel {
       now = kTileNumbers - now;
     }
     auto* sums = reinterpret_cast<float*>(block.shared());
-    put_sums(block, products, sums);
+    put_warp_products(block, products, sums);  // [warps, channels out, channels in]
     block.sync();
     add_sums(block, first_out, first_in, sums);
   }
@@ -519,20 +519,6 @@ struct DenseWeightKernel {
     }
   }
 
-  // To [warps, channels out, channels in].
-  template <class Block>
-  EKD_HOST_DEVICE void put_sums(Block& block, const float (&products)[2][kIns / 8][4], float* to) const {
-    const int lane = block.thread() % kWarp, warp = block.thread() / kWarp;
-#pragma unroll
-    for (int n = 0; n < kIns / 8; ++n)
-#pragma unroll
-      for (int m = 0; m < 2; ++m)
-#pragma unroll
-        for (int half = 0; half < 2; ++half)
-          store_lanes<2>(Lanes<float, 2>{products[m][n][half * 2], products[m][n][half * 2 + 1]},
-                         to + (warp * kOuts + m * 16 + half * 8 + lane / 4) * kIns + n * 8 + lane % 4 * 2);
-  }
-
   // A warp adds every second channel out of its tap; blocks begin at different ones.
   template <class Block>
   EKD_HOST_DEVICE void add_sums(Block& block, int first_out, int first_in, const float* sums) const {
@@ -549,14 +535,14 @@ struct DenseWeightKernel {
   }
 };
 
-// Whether there are kernels for such a convolution, with results so wide; kDenseSharedBytes: of shared memory that
-// their blocks take at most.
+// Whether there are kernels for such a convolution, with results so wide.
 inline bool dense_takes(int in, int out, int width, int stride) {
   if (stride == 2) return (in == 32 && out == 64 && width == 16) || (in == 64 && out == 128 && width == 8);
   return (out == 32 && (in == 32 || in == 16) && width == 32) || (in == 64 && out == 64 && width == 16) ||
          (in == 128 && out == 128 && width == 8);
 }
-constexpr std::size_t kDenseSharedBytes = 208 << 10;
+constexpr int kDenseWidths[] = {32, 16, 8};           // the widths of their results
+constexpr std::size_t kDenseSharedBytes = 208 << 10;  // what their blocks take of shared memory, at most
 
 // Calls run(kernel, shape) for the kernel that fits the task.
 template <int kIn, int kOut, class Tile, Reading kReading, bool kTurned, class Run>

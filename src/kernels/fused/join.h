@@ -1,7 +1,7 @@
-// What stands between convolutions and cannot be done in them: the end of a block (normalisation, addition, ReLU), its
+// The passes between convolutions that cannot be part of one: the end of a block (normalisation, addition, ReLU), its
 // gradient with the sums for the normalisation's, the moments of a tensor whose maker did not take them, the gradient
 // by a normalisation's input where others read it too, and ShuffleNet's pooled shortcut. Tensors are bfloat16,
-// channels_last, cut among threads as kernels/bn_relu_grid.h says.
+// channels_last, cut among threads as bn_relu_passes.h says.
 #pragma once
 
 #include "kernels/bn_relu/bn_relu_passes.h"

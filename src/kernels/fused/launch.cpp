@@ -5,9 +5,14 @@
 #include <utility>
 
 #include "ekd/core/device.h"
-#include "ekd/kernels/fused/operations.h"
+#include "ekd/kernels/fused.h"
 #include "kernels/cuda_launch.h"
-#include "kernels/fused/launches.h"
+
+#ifdef EKD_WITH_CUDA
+#include <c10/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#endif
 
 namespace ekd {
 namespace {
@@ -51,6 +56,62 @@ void launch_fused(const FusedTask& task, c10::Device device) {
   });
 #else
   launch_on_cuda(device, {});
+#endif
+}
+
+#ifdef EKD_WITH_CUDA
+struct SideStream::Cuda {
+  explicit Cuda(c10::Device device) : side(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {}
+
+  c10::cuda::CUDAStream current() const { return c10::cuda::getCurrentCUDAStream(side.device_index()); }
+
+  // `later` goes on when `earlier` has done what it was given up to now.
+  static void order(const c10::cuda::CUDAStream& earlier, const c10::cuda::CUDAStream& later) {
+    c10::cuda::CUDAEvent event;
+    event.record(earlier);
+    event.block(later);
+  }
+
+  c10::cuda::CUDAStream side;
+};
+#else
+struct SideStream::Cuda {};
+#endif
+
+SideStream::SideStream(c10::Device device) {
+#ifdef EKD_WITH_CUDA
+  if (device.is_cuda()) cuda_ = std::make_unique<Cuda>(device);
+#else
+  static_cast<void>(device);
+#endif
+}
+
+// What is held must not be given away before it has been read, also where the pass was broken off.
+SideStream::~SideStream() {
+  try {
+    join();
+  } catch (...) {  // a device in error has stopped as well
+  }
+}
+
+void SideStream::run(const std::vector<at::Tensor>& tensors, const std::function<void()>& work) {
+#ifdef EKD_WITH_CUDA
+  if (cuda_ != nullptr) {
+    held_.insert(held_.end(), tensors.begin(), tensors.end());
+    Cuda::order(cuda_->current(), cuda_->side);
+    const c10::cuda::CUDAStreamGuard on_side(cuda_->side);
+    return work();
+  }
+#endif
+  static_cast<void>(tensors);
+  work();
+}
+
+void SideStream::join() {
+#ifdef EKD_WITH_CUDA
+  if (cuda_ == nullptr || held_.empty()) return;
+  Cuda::order(cuda_->side, cuda_->current());
+  held_.clear();
 #endif
 }
 

@@ -14,8 +14,8 @@
 
 namespace ekd {
 
-using FusedTask = std::variant<ConvTask, ConvWeightTask, PointwiseWeightTask, DenseTask, DenseWeightTask, DepthwiseTask, JoinTask, PoolTask, RoundTask, GradientTask,
-                               RunningTask, NormTable, SgdTask, TermsTask>;
+using FusedTask = std::variant<ConvTask, ConvWeightTask, PointwiseWeightTask, DenseTask, DenseWeightTask, DepthwiseTask,
+                               JoinTask, PoolTask, RoundTask, GradientTask, RunningTask, NormTable, SgdTask, TermsTask>;
 
 // Does the task on the device's current stream. Throws c10::Error where CUDA refuses.
 void launch_fused(const FusedTask& task, c10::Device device);

@@ -1,11 +1,12 @@
 // From tensors to the fused kernels' tasks.
-#include "ekd/kernels/fused/operations.h"
+#include "ekd/kernels/fused.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "kernels/fused/launch.h"
 
@@ -174,6 +175,25 @@ bool is_dense(const FusedConv& conv, const at::Tensor& result) {
          has_shared_bytes(result.device(), kDenseSharedBytes);
 }
 
+// A convolution from `input` to y; `turned`: the gradient by what it read.
+ConvTask conv_task(const FusedInput& input, const FusedConv& conv, const at::Tensor& y, bool turned) {
+  const bool flat = is_flat(conv);
+  ConvTask task{};
+  const std::int64_t pixels = y.size(0) * y.size(2) * y.size(3);
+  task.tiles = tiles_over(y.size(0), y.size(2), y.size(3), tile_pixels(conv, pixels), flat);
+  task.window =
+      window_over(input.x, conv, turned ? 1 : conv.stride, /*spread=*/turned && conv.stride == 2, task.tiles, flat);
+  task.groups = integer(conv.groups);
+  task.in = integer(conv.weight.size(1));
+  task.out = integer(conv.weight.size(0) / conv.groups);
+  if (turned) std::swap(task.in, task.out);
+  task.input = operand_of(input);
+  task.weight = data_of<Bf16>(conv.weight);
+  task.turned = turned;
+  task.y = data_of<Bf16>(y);
+  return task;
+}
+
 DenseTask dense_task(const FusedInput& input, const FusedConv& conv, const at::Tensor& y) {
   DenseTask task{};
   task.images = integer(y.size(0));
@@ -187,8 +207,84 @@ DenseTask dense_task(const FusedInput& input, const FusedConv& conv, const at::T
   return task;
 }
 
+// What happens to the result of a convolution, or of its gradient.
+template <class Task>
+void set_sum_and_moments(Task& task, const at::Tensor& added, const at::Tensor& moments) {
+  task.added = data_of<Bf16>(added);
+  task.moments = data_of<Fixed>(moments);
+}
+template <class Task>
+void set_mask_and_slopes(Task& task, const FusedInput& read) {
+  task.z = data_of<Bf16>(read.x);
+  task.norm = norm_of(*read.norm);
+  task.slopes = data_of<Fixed>(read.norm->slopes);
+}
+
+// What all gradients by weights are told.
+template <class Task>
+Task weight_task(const FusedInput& grad, const FusedInput& read, const FusedConv& conv, const at::Tensor& sums,
+                 const at::Tensor& bad) {
+  Task task{};
+  task.in = integer(conv.weight.size(1));
+  task.out = integer(conv.weight.size(0) / conv.groups);
+  task.grad = operand_of(grad);
+  task.input = operand_of(read);
+  task.sums = data_of<Fixed>(sums);
+  task.bad = data_of<Fixed>(bad);
+  return task;
+}
+
 at::Tensor empty_images(at::IntArrayRef sizes, const at::Tensor& like) {
   return at::empty(sizes, like.options().dtype(at::kBFloat16), at::MemoryFormat::ChannelsLast);
+}
+
+// Of a large GPU; each holds one block of a 3×3 convolution's gradient by weights, or two of a 1×1 one's.
+constexpr int kProcessors = 132;
+
+DenseWeightTask dense_weight_task(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
+                                  const at::Tensor& sums, const at::Tensor& bad) {
+  auto task = weight_task<DenseWeightTask>(grad, read, conv, sums, bad);
+  task.images = integer(read.x.size(0));
+  task.width = integer(read.x.size(3));
+  const std::int64_t pixels = grad.x.size(0) * grad.x.size(2) * grad.x.size(3);
+  const int blocks_of_part = std::max(task.in / kDenseOuts, 1) * (task.out / kDenseOuts);
+  task.parts = std::clamp(integer(pixels / kDensePixels), 1, kProcessors / blocks_of_part);
+  return task;
+}
+
+PointwiseWeightTask pointwise_weight_task(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
+                                          const at::Tensor& sums, const at::Tensor& bad) {
+  constexpr int kBlocks = 2 * kProcessors, kManyChannels = 240;
+  auto task = weight_task<PointwiseWeightTask>(grad, read, conv, sums, bad);
+  task.pixels = integer(grad.x.numel() / grad.x.size(1));
+  task.groups = integer(conv.groups);
+  task.cuts = pointwise_weight_cuts(task.in, task.out);
+  task.tile = task.outs() + task.block_ins() < kManyChannels ? 128 : 64;
+  task.parts = std::clamp(kBlocks / (task.groups * task.cuts), 1, (task.pixels + task.tile - 1) / task.tile);
+  task.out_vectors = Divisor(task.outs() / vector_of(task.outs()));
+  task.in_vectors = Divisor(task.block_ins() / vector_of(task.block_ins()));
+  task.ins = Divisor(task.block_ins());
+  return task;
+}
+
+ConvWeightTask conv_weight_task(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
+                                const at::Tensor& sums, const at::Tensor& bad) {
+  const bool flat = is_flat(conv);
+  auto task = weight_task<ConvWeightTask>(grad, read, conv, sums, bad);
+  task.tiles = tiles_over(grad.x.size(0), grad.x.size(2), grad.x.size(3), kLargeTile, flat);
+  task.window = window_over(read.x, conv, conv.stride, /*spread=*/false, task.tiles, flat);
+  task.groups = integer(conv.groups);
+  const int blocks_of_part = task.out_tiles() * task.in_tiles() * task.groups;
+  const int blocks = task.window.kernel == 3 ? kProcessors : 2 * kProcessors;
+  task.parts = std::clamp(blocks / blocks_of_part, 1, task.tiles.count());
+  const auto vectors = [](Divisor(&to)[2], int channels, int tile, int vector) {
+    to[0] = Divisor(tile / vector);
+    if (channels % tile != 0) to[1] = Divisor(channels % tile / vector);
+  };
+  vectors(task.out_vectors, task.out, kWeightRows, vector_of(task.out));
+  vectors(task.in_vectors, task.in, kWeightColumns, vector_of(task.in));
+  vectors(task.ins, task.in, kWeightColumns, 1);
+  return task;
 }
 
 // Tables of norms, as many as fit into one launch each.
@@ -215,140 +311,56 @@ bool fused_conv_takes(std::int64_t in, std::int64_t out, std::int64_t kernel, st
 }
 
 bool fused_conv_is_fast(std::int64_t in, std::int64_t out, c10::Device device) {
-  return in == out && (in == 32 || in == 64 || in == 128) && has_shared_bytes(device, kDenseSharedBytes);
+  const auto takes = [&](int width) { return dense_takes(integer(in), integer(out), width, /*stride=*/1); };
+  return in == out && std::ranges::any_of(kDenseWidths, takes) && has_shared_bytes(device, kDenseSharedBytes);
 }
 
 at::Tensor fused_conv(const FusedInput& input, const FusedConv& conv, const at::Tensor& added,
                       const at::Tensor& moments) {
   check_weight(conv);
-  const bool flat = is_flat(conv);
   const std::int64_t height = strided(input.x.size(2), conv.stride), width = strided(input.x.size(3), conv.stride);
   const at::Tensor y = empty_images({input.x.size(0), conv.weight.size(0), height, width}, input.x);
   if (added.defined()) check_image(added);
   if (is_dense(conv, y)) {
     DenseTask task = dense_task(input, conv, y);
-    task.added = data_of<Bf16>(added);
-    task.moments = data_of<Fixed>(moments);
+    set_sum_and_moments(task, added, moments);
     launch_fused(task, y.device());
-    return y;
+  } else {
+    ConvTask task = conv_task(input, conv, y, /*turned=*/false);
+    set_sum_and_moments(task, added, moments);
+    choose_conv_tiles(task);
+    launch_fused(task, y.device());
   }
-  ConvTask task{};
-  task.tiles = tiles_over(y.size(0), height, width, tile_pixels(conv, y.size(0) * height * width), flat);
-  task.window = window_over(input.x, conv, conv.stride, /*spread=*/false, task.tiles, flat);
-  task.groups = integer(conv.groups);
-  task.in = integer(conv.weight.size(1));
-  task.out = integer(conv.weight.size(0) / conv.groups);
-  task.input = operand_of(input);
-  task.weight = data_of<Bf16>(conv.weight);
-  task.y = data_of<Bf16>(y);
-  task.added = data_of<Bf16>(added);
-  task.moments = data_of<Fixed>(moments);
-  choose_conv_tiles(task);
-  launch_fused(task, y.device());
   return y;
 }
 
 at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& conv, at::IntArrayRef sizes,
                                      const FusedInput& read) {
   check_weight(conv);
-  const bool flat = is_flat(conv);
   const at::Tensor y = empty_images(sizes, grad.x);
   if (read.norm != nullptr && is_dense(conv, grad.x)) {
     DenseTask task = dense_task(grad, conv, y);
-    task.z = data_of<Bf16>(read.x);
-    task.norm = norm_of(*read.norm);
-    task.slopes = data_of<Fixed>(read.norm->slopes);
+    set_mask_and_slopes(task, read);
     launch_fused(task, y.device());
-    return y;
+  } else {
+    ConvTask task = conv_task(grad, conv, y, /*turned=*/true);
+    if (read.norm != nullptr) set_mask_and_slopes(task, read);
+    choose_conv_tiles(task);
+    launch_fused(task, y.device());
   }
-  ConvTask task{};
-  task.tiles = tiles_over(sizes[0], sizes[2], sizes[3], tile_pixels(conv, sizes[0] * sizes[2] * sizes[3]), flat);
-  task.window = window_over(grad.x, conv, /*stride=*/1, /*spread=*/conv.stride == 2, task.tiles, flat);
-  task.groups = integer(conv.groups);
-  task.in = integer(conv.weight.size(0) / conv.groups);
-  task.out = integer(conv.weight.size(1));
-  task.input = operand_of(grad);
-  task.weight = data_of<Bf16>(conv.weight);
-  task.turned = true;
-  task.y = data_of<Bf16>(y);
-  if (read.norm != nullptr) {
-    task.z = data_of<Bf16>(read.x);
-    task.norm = norm_of(*read.norm);
-    task.slopes = data_of<Fixed>(read.norm->slopes);
-  }
-  choose_conv_tiles(task);
-  launch_fused(task, y.device());
   return y;
 }
 
-namespace {
-
-PointwiseWeightTask pointwise_weight_task(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
-                                          const at::Tensor& sums, const at::Tensor& bad) {
-  constexpr int kBlocks = 264, kManyChannels = 240;
-  PointwiseWeightTask task{};
-  task.pixels = integer(grad.x.numel() / grad.x.size(1));
-  task.groups = integer(conv.groups);
-  task.in = integer(conv.weight.size(1));
-  task.out = integer(conv.weight.size(0) / conv.groups);
-  task.grad = operand_of(grad);
-  task.input = operand_of(read);
-  task.sums = data_of<Fixed>(sums);
-  task.bad = data_of<Fixed>(bad);
-  task.cuts = pointwise_weight_cuts(task.in, task.out);
-  task.tile = task.outs() + task.block_ins() < kManyChannels ? 128 : 64;
-  task.parts = std::clamp(kBlocks / (task.groups * task.cuts), 1, (task.pixels + task.tile - 1) / task.tile);
-  task.out_vectors = Divisor(task.outs() / vector_of(task.outs()));
-  task.in_vectors = Divisor(task.block_ins() / vector_of(task.block_ins()));
-  task.ins = Divisor(task.block_ins());
-  return task;
-}
-
-}  // namespace
-
 void fused_conv_weight_gradient(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
                                 const at::Tensor& sums, const at::Tensor& bad) {
-  constexpr int kProcessors = 132;  // of a large GPU, each of which holds one block of a 3×3 convolution, or two
-  if (conv.stride == 1 && (read.norm != nullptr || grad.norm == nullptr) && is_dense(conv, grad.x)) {
-    DenseWeightTask task{};
-    task.images = integer(read.x.size(0));
-    task.in = integer(read.x.size(1));
-    task.out = integer(grad.x.size(1));
-    task.width = integer(read.x.size(3));
-    task.grad = operand_of(grad);
-    task.input = operand_of(read);
-    task.sums = data_of<Fixed>(sums);
-    task.bad = data_of<Fixed>(bad);
-    const std::int64_t pixels = grad.x.size(0) * grad.x.size(2) * grad.x.size(3);
-    const int blocks_of_part = std::max(task.in / kDenseOuts, 1) * (task.out / kDenseOuts);
-    task.parts = std::clamp(integer(pixels / kDensePixels), 1, kProcessors / blocks_of_part);
-    launch_fused(task, grad.x.device());
-    return;
-  }
-  const bool flat = is_flat(conv);
-  if (flat && pointwise_weight_cuts(integer(conv.weight.size(1)), integer(conv.weight.size(0) / conv.groups)) != 0)
-    return launch_fused(pointwise_weight_task(grad, read, conv, sums, bad), grad.x.device());
-  ConvWeightTask task{};
-  task.tiles = tiles_over(grad.x.size(0), grad.x.size(2), grad.x.size(3), kLargeTile, flat);
-  task.window = window_over(read.x, conv, conv.stride, /*spread=*/false, task.tiles, flat);
-  task.groups = integer(conv.groups);
-  task.in = integer(conv.weight.size(1));
-  task.out = integer(conv.weight.size(0) / conv.groups);
-  task.grad = operand_of(grad);
-  task.input = operand_of(read);
-  task.sums = data_of<Fixed>(sums);
-  task.bad = data_of<Fixed>(bad);
-  const int blocks_of_part = task.out_tiles() * task.in_tiles() * task.groups;
-  const int blocks = task.window.kernel == 3 ? kProcessors : 2 * kProcessors;
-  task.parts = std::clamp(blocks / blocks_of_part, 1, task.tiles.count());
-  const auto vectors = [](Divisor(&to)[2], int channels, int tile, int vector) {
-    to[0] = Divisor(tile / vector);
-    if (channels % tile != 0) to[1] = Divisor(channels % tile / vector);
-  };
-  vectors(task.out_vectors, task.out, kWeightRows, vector_of(task.out));
-  vectors(task.in_vectors, task.in, kWeightColumns, vector_of(task.in));
-  vectors(task.ins, task.in, kWeightColumns, 1);
-  launch_fused(task, grad.x.device());
+  const auto device = grad.x.device();
+  const int in = integer(conv.weight.size(1)), out = integer(conv.weight.size(0) / conv.groups);
+  if (conv.stride == 1 && (read.norm != nullptr || grad.norm == nullptr) && is_dense(conv, grad.x))
+    launch_fused(dense_weight_task(grad, read, conv, sums, bad), device);
+  else if (is_flat(conv) && pointwise_weight_cuts(in, out) != 0)
+    launch_fused(pointwise_weight_task(grad, read, conv, sums, bad), device);
+  else
+    launch_fused(conv_weight_task(grad, read, conv, sums, bad), device);
 }
 
 bool fused_depthwise_takes(const at::Tensor& x, std::int64_t stride) {

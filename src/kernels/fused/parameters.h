@@ -10,6 +10,15 @@ namespace ekd {
 
 constexpr int kParameterThreads = 256;
 
+// Calls work(i) for this thread's share of the numbers 0, …, count - 1.
+EKD_TEAM_TEMPLATE
+template <class Block, class Work>
+EKD_HOST_DEVICE inline void for_each_number(Block& block, std::int64_t count, const Work& work) {
+  const std::int64_t step = static_cast<std::int64_t>(block.blocks_x()) * block.threads();
+  for (std::int64_t i = static_cast<std::int64_t>(block.x()) * block.threads() + block.thread(); i < count; i += step)
+    work(i);
+}
+
 struct RoundTask {
   const float* from;
   Bf16* to;
@@ -22,10 +31,7 @@ struct RoundKernel {
   EKD_TEAM_TEMPLATE
   template <class Block>
   EKD_HOST_DEVICE void operator()(Block& block) const {
-    const std::int64_t step = static_cast<std::int64_t>(block.blocks_x()) * block.threads();
-    for (std::int64_t i = static_cast<std::int64_t>(block.x()) * block.threads() + block.thread(); i < task.count;
-         i += step)
-      task.to[i] = from_float<Bf16>(task.from[i]);
+    for_each_number(block, task.count, [&](std::int64_t i) { task.to[i] = from_float<Bf16>(task.from[i]); });
   }
 };
 
@@ -95,15 +101,12 @@ struct GradientKernel {
   EKD_TEAM_TEMPLATE
   template <class Block>
   EKD_HOST_DEVICE void operator()(Block& block) const {
-    const std::int64_t step = static_cast<std::int64_t>(block.blocks_x()) * block.threads();
     const float one = *task.bad != 0 ? NAN : 1 / kGradientOne;
-    for (std::int64_t i = static_cast<std::int64_t>(block.x()) * block.threads() + block.thread(); i < task.count;
-         i += step)
-      task.to[i] = static_cast<float>(task.sums[i]) * one;
+    for_each_number(block, task.count, [&](std::int64_t i) { task.to[i] = static_cast<float>(task.sums[i]) * one; });
   }
 };
 
-// Stochastic gradient descent, engine/sgd.h.
+// Stochastic gradient descent, train/sgd.h.
 struct SgdTask {
   float *parameters, *momenta;  // momenta null: momentum 0
   const float *gradients, *rate;
@@ -118,10 +121,8 @@ struct SgdKernel {
   EKD_TEAM_TEMPLATE
   template <class Block>
   EKD_HOST_DEVICE void operator()(Block& block) const {
-    const std::int64_t step = static_cast<std::int64_t>(block.blocks_x()) * block.threads();
     const float rate = *task.rate;
-    for (std::int64_t i = static_cast<std::int64_t>(block.x()) * block.threads() + block.thread(); i < task.count;
-         i += step) {
+    for_each_number(block, task.count, [&](std::int64_t i) {
       const float parameter = task.parameters[i];
       float gradient = task.gradients[i] + task.weight_decay * parameter;
       if (task.momenta) {
@@ -130,11 +131,11 @@ struct SgdKernel {
         gradient = task.nesterov ? gradient + task.momentum * moved : moved;
       }
       task.parameters[i] = parameter - rate * gradient;
-    }
+    });
   }
 };
 
-// A batch's loss terms to an epoch's sums, engine/epoch_sums.h.
+// A batch's loss terms to an epoch's sums, train/epoch_sums.h.
 constexpr int kMostTerms = 16;
 struct TermsTask {
   const float* terms[kMostTerms];

@@ -134,7 +134,7 @@ template <int V, class Block, class Map>
 EKD_HOST_DEVICE inline void load_rows_by(Block& block, const Operand& operand, int first, int count,
                                          const Divisor& vectors, const float* coefficients, int pixels, const Map& map,
                                          Bf16* to, int pitch) {
-  constexpr int kAtOnce = 2;  // reads that wait together
+  constexpr int kAtOnce = 2;  // loads in flight together
   const int step = vectors.quotient(block.threads()), begin = vectors.quotient(block.thread());
   const int column = vectors.remainder(block.thread(), begin) * V;
   if (begin >= step) return;
@@ -189,5 +189,20 @@ EKD_HOST_DEVICE inline int vector_of(int counts) {
 // that eight rows lie in different banks.
 EKD_HOST_DEVICE inline int padded16(int count) { return (count + 15) / 16 * 16; }
 EKD_HOST_DEVICE inline int shared_pitch(int count) { return padded16(count) + 8; }
+
+// A warp's products [32, 8 · kColumnTiles] to its place in [warps, 32, 8 · kColumnTiles].
+EKD_TEAM_TEMPLATE
+template <int kColumnTiles, class Block>
+EKD_HOST_DEVICE inline void put_warp_products(Block& block, const float (&products)[2][kColumnTiles][4], float* to) {
+  const int lane = block.thread() % kWarp, warp = block.thread() / kWarp;
+#pragma unroll
+  for (int n = 0; n < kColumnTiles; ++n)
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        store_lanes<2>(Lanes<float, 2>{products[m][n][half * 2], products[m][n][half * 2 + 1]},
+                       to + (warp * 32 + m * 16 + half * 8 + lane / 4) * (8 * kColumnTiles) + n * 8 + lane % 4 * 2);
+}
 
 }  // namespace ekd

@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "ekd/kernels/host_device.h"
-#include "kernels/bf16.h"
 #include "kernels/bn_relu/bn_relu_element.h"
 
 namespace ekd {
@@ -17,7 +16,7 @@ using Fixed = long long;
 // the range ends at a root mean square of about 4,000 for 131,072 numbers.
 constexpr float kMomentsOne = 4194304.0f;
 // Sums of gradients: a step of 2⁻³⁴, 5·10⁸ at most, and 131,072 of one block: a training that is about to diverge may
-// still come round.
+// still recover.
 constexpr float kGradientOne = 17179869184.0f;
 // What one block may add: 2⁵¹ steps. More, or no number, is counted as bad and makes the result NaN, so that a broken
 // training is noticed.

@@ -3,7 +3,7 @@
 #include <type_traits>
 
 #include "kernels/cpu_loops.h"
-#include "kernels/simd_pair.h"
+#include "kernels/simd/pair.h"
 
 namespace ekd {
 namespace {

@@ -4,8 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "ekd/core/types.h"
-#include "ekd/kernels/geometry.h"
-#include "ekd/kernels/normalise.h"
+#include "ekd/kernels/pixels.h"
 
 namespace ekd {
 

@@ -4,10 +4,8 @@
 
 #include <cstdint>
 
-#include "ekd/kernels/geometry.h"
 #include "ekd/kernels/host_device.h"
-#include "ekd/kernels/normalise.h"
-#include "kernels/bf16.h"
+#include "ekd/kernels/pixels.h"
 
 namespace ekd {
 

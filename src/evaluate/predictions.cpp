@@ -1,13 +1,17 @@
-#include "ekd/evaluate/predictions_file.h"
+#include "ekd/evaluate/predictions.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
+#include "ekd/augment/base_view.h"
 #include "ekd/core/error.h"
 #include "ekd/core/tensor_file.h"
 
 namespace ekd {
-
 namespace {
 
 bool look_like_probabilities(const at::Tensor& logits) {
@@ -16,6 +20,22 @@ bool look_like_probabilities(const at::Tensor& logits) {
 }
 
 }  // namespace
+
+Predictions predict(Classifier& model, const ImageSet& set, const PredictOptions& options) {
+  const at::NoGradGuard no_grad;
+  model.set_training(false);
+  const at::Device device = set.images.device();
+  const at::TensorOptions floats = at::TensorOptions().dtype(at::kFloat).device(device);
+  at::Tensor logits = at::empty({set.size(), model.spec().classes}, floats);
+  for (std::int64_t begin = 0; begin < set.size(); begin += options.batch_size) {
+    const std::int64_t count = std::min(options.batch_size, set.size() - begin);
+    const at::Tensor images =
+        clean_view(set.images.narrow(0, begin, count), options.normalisation, image_dtype(options.precision));
+    const AutocastGuard autocast(device, options.precision);
+    logits.narrow(0, begin, count).copy_(model.forward(images).logits);
+  }
+  return {logits.to(at::kCPU), set.labels.to(at::kCPU)};
+}
 
 Predictions load_predictions(const std::filesystem::path& path) {
   const TensorFile file = read_tensor_file(path);

@@ -7,6 +7,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <vector>
 
 namespace ekd {
@@ -26,8 +28,8 @@ struct FusedNorm {
   at::Tensor slopes;       // [fused_slope_rows, C]; undefined where there is no backward
 };
 
-// What an operation reads: x; or max(norm(x), 0) where there is norm; or, where there is z too, the gradient by z, the
-// norm's input, from x, the gradient behind the mask of ReLU.
+// What an operation reads. x alone: x as it is. x and norm: max(norm(x), 0). x, z and norm: the gradient by z, norm's
+// input, where x is the gradient by norm's result with ReLU's mask applied.
 struct FusedInput {
   at::Tensor x, z;
   const FusedNorm* norm = nullptr;
@@ -48,8 +50,8 @@ bool fused_conv_is_fast(std::int64_t in, std::int64_t out, c10::Device device);
 at::Tensor fused_conv(const FusedInput& input, const FusedConv& conv, const at::Tensor& added,
                       const at::Tensor& moments);
 
-// The gradient by what the convolution read, of these sizes; where it read max(norm(z), 0), behind that ReLU's mask,
-// and the norm's slopes are taken.
+// The gradient by the convolution's input, which has these sizes. Where the convolution read max(norm(z), 0), this
+// ReLU's mask is applied and the norm's slopes are added up.
 at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& conv, at::IntArrayRef sizes,
                                      const FusedInput& read);
 
@@ -90,7 +92,7 @@ struct FusedNormGradient {
 };
 void fused_norm_parameter_gradients(const std::vector<FusedNormGradient>& norms, const at::Tensor& gradients);
 
-// One step of stochastic gradient descent, engine/sgd.h, on float32 buffers of the same size; momenta undefined where
+// One step of stochastic gradient descent, train/sgd.h, on float32 buffers of the same size; momenta undefined where
 // momentum is 0; rate 0-dim float32 on the device.
 struct FusedSgd {
   double momentum = 0, weight_decay = 0;
@@ -104,5 +106,27 @@ void fused_sgd(const at::Tensor& parameters, const at::Tensor& gradients, const 
 bool fused_terms_take(const std::vector<at::Tensor>& terms);
 void fused_add_terms(const std::vector<at::Tensor>& terms, double samples, const at::Tensor& step,
                      const at::Tensor& sums, const at::Tensor& first_bad);
+
+// Work beside the current stream of a CUDA device, for kernels that leave much of it idle and nobody waits for. On a
+// CPU it is done at once.
+class SideStream {
+ public:
+  explicit SideStream(c10::Device device);
+  ~SideStream();
+  SideStream(const SideStream&) = delete;
+  SideStream& operator=(const SideStream&) = delete;
+
+  // Does `work`, which allocates nothing, after all that the current stream was given. It reads `tensors`, whose memory
+  // is kept until the streams are joined.
+  void run(const std::vector<at::Tensor>& tensors, const std::function<void()>& work);
+
+  // The current stream goes on after the side's work.
+  void join();
+
+ private:
+  struct Cuda;
+  std::unique_ptr<Cuda> cuda_;  // null on a CPU
+  std::vector<at::Tensor> held_;
+};
 
 }  // namespace ekd

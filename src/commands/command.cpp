@@ -1,5 +1,6 @@
-#include "ekd/commands/environment.h"
+#include "ekd/commands/command.h"
 
+#include <spdlog/fmt/fmt.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -10,6 +11,8 @@
 
 #include "ekd/core/error.h"
 #include "ekd/core/text.h"
+#include "ekd/metrics/registry.h"
+#include "ekd/runs/table_format.h"
 
 namespace ekd {
 namespace {
@@ -22,6 +25,16 @@ void collect_names(const CLI::App& app, std::set<std::string>& names) {
 }
 
 }  // namespace
+
+void add_output_options(CLI::App& app, GlobalOptions& global) {
+  app.add_flag_callback(
+         "-q,--quiet", [&global] { global.verbosity = -1; }, "warnings and errors only")
+      ->group("Output");
+  app.add_flag(
+         "-v,--verbose", [&global](std::int64_t count) { global.verbosity = static_cast<int>(count); },
+         "say more; -vv adds traces of errors")
+      ->group("Output");
+}
 
 CLI::Validator member_of(const std::vector<std::string>& names) {
   return CLI::Validator(
@@ -70,6 +83,29 @@ void warn_of_unknown_variables(const CLI::App& root, const CLI::App& app) {
     if (here.contains(other) || known.contains(name)) continue;
     spdlog::warn("{} is no option of ekd and is ignored{}", name, did_you_mean(name, {known.begin(), known.end()}));
   }
+}
+
+std::string metrics_table(const std::vector<NamedMetrics>& rows) {
+  std::set<int> bins;
+  for (const auto& [key, value] : rows.front().metrics.values)
+    if (key.bins > 0) bins.insert(key.bins);
+  auto columns = metric_columns({bins.begin(), bins.end()});
+  std::erase_if(columns, [](const MetricColumn& column) { return !column.row->in_brief; });
+
+  std::vector<std::vector<std::string>> cells{{"", "n"}};
+  for (const auto& column : columns) {
+    std::string heading = column.heading();
+    std::ranges::transform(heading, heading.begin(), [](unsigned char c) { return std::tolower(c); });
+    cells[0].push_back(heading);
+  }
+  for (const auto& [name, metrics] : rows) {
+    cells.push_back({name, std::to_string(metrics.n)});
+    for (const auto& [row, key] : columns) {
+      const auto value = metrics.find(key);  // result.json has null for what is not finite
+      cells.back().push_back(value ? fmt::format("{:.{}f}", row->scale * *value, row->digits) : "–");
+    }
+  }
+  return format_table(cells, TableFormat::kText);
 }
 
 }  // namespace ekd

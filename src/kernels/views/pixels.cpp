@@ -1,4 +1,4 @@
-#include "ekd/kernels/geometry.h"
+#include "ekd/kernels/pixels.h"
 
 #include <cmath>
 #include <cstdint>

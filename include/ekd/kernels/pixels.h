@@ -1,6 +1,6 @@
-// Which pixel of a stored image an output pixel shows. Affine maps have the arithmetic of Pillow's
-// Image.transform(AFFINE), so that results agree bit for bit: nearest pixel in 16.16 fixed point, bilinear in doubles
-// about pixel centres, black outside. A view is a crop, a flip and a rotation as one gather.
+// Pixels of stored images: which one an output pixel shows, and its normalised value. Affine maps have the arithmetic
+// of Pillow's Image.transform(AFFINE), so that results agree bit for bit: nearest pixel in 16.16 fixed point, bilinear
+// in doubles about pixel centres, black outside. A view is a crop, a flip and a rotation as one gather.
 #pragma once
 
 #include <cstdint>
@@ -115,5 +115,26 @@ EKD_HOST_DEVICE EKD_ALWAYS_INLINE int view_source(const ViewParams& view, ViewOr
   }
   return inside(p, width, height) ? p.y * width + p.x : -1;
 }
+
+// Bytes to normalised floats: (pixel / 255 - mean) / std in float32, one rounding per operation, which is the
+// arithmetic of torchvision's ToTensor and Normalize.
+
+constexpr int kMaxChannels = 3;
+constexpr int kByteValues = 256;
+
+// Normalisation for kernels, per channel.
+struct ChannelScale {
+  float mean[kMaxChannels];
+  float std[kMaxChannels];
+};
+
+EKD_HOST_DEVICE inline float normalise(std::uint8_t pixel, float mean, float std) {
+  return (static_cast<float>(pixel) / 255.0F - mean) / std;
+}
+
+// Every byte's normalised value in each channel.
+struct NormaliseTable {
+  float value[kMaxChannels][kByteValues];
+};
 
 }  // namespace ekd

@@ -33,12 +33,13 @@ bool shuffle_by_groups_takes(const at::Tensor& x);
 // by C / groups turns it back.
 at::Tensor shuffle_by_groups(const at::Tensor& x, std::int64_t groups);
 
-// Grouped 1×1 convolutions, in bfloat16 on CPUs with AVX-512 BF16 and in float32 on CPUs with AVX2: a matrix product
-// for each group over the tensor as it lies, where LibTorch's backward runs several times off the arithmetic limit.
+// Grouped 1×1 convolutions, in bfloat16 on CPUs with AVX-512 BF16 and in float32 on CPUs with AVX2 or AVX-512: a matrix
+// product for each group over the tensor as it lies, where LibTorch's backward runs several times off the arithmetic
+// limit.
 
 // Whether the kernels take x [N, C, H, W], in channels_last layout, and a weight [out, C / groups, 1, 1]: bfloat16 with
-// an even number of channels in and out of each group on a CPU that has the instructions (ATEN_CPU_CAPABILITY can hide
-// them), float32 where LibTorch's own kernels are AVX2 ones.
+// an even number of channels in and out of each group, or float32, on a CPU that has the instructions
+// (ATEN_CPU_CAPABILITY can hide them).
 bool pointwise_takes(const at::Tensor& x, const at::Tensor& weight, std::int64_t groups);
 
 // weight: float32, rounded to x's numbers for the product; sums are float32. Returns [N, out, H, W] like x.
@@ -54,15 +55,14 @@ struct PointwiseGradients {
 PointwiseGradients pointwise_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
                                       std::int64_t groups, bool wants_x);
 
-// 3×3 convolutions in float32 on CPUs with AVX2: Winograd's minimal filtering F(4×4, 3×3), which needs 36
+// 3×3 convolutions in float32 on CPUs with AVX2 or AVX-512: Winograd's minimal filtering F(4×4, 3×3), which needs 36
 // multiplications where the sum over taps needs 144, for the result and for both gradients. Lavin and Gray, "Fast
 // algorithms for convolutional neural networks", CVPR 2016. At the interpolation points 0, ±1/√2, ±√2 and infinity
 // rounding errors stay within twice the direct sum's; at the usual 0, ±1, ±2 and infinity they are several times
 // larger.
 
 // Whether the kernels take x [N, C, H, W] and a weight [out, C, 3, 3] at stride 1, padded by 1: float32, x in
-// channels_last layout, H and W multiples of 4, channels multiples of 16, and a CPU for which LibTorch's own kernels
-// are AVX2 ones.
+// channels_last layout, H and W multiples of 4, channels multiples of 16, and a CPU that has the instructions.
 bool winograd_takes(const at::Tensor& x, const at::Tensor& weight);
 
 // Adds `residual`, like the result, where it is defined.

@@ -1,15 +1,15 @@
-// Small matrix products in float32 with the sums in registers, for files that are compiled for AVX2 and FMA. All in an
-// unnamed namespace: no other file may get a copy that only such CPUs can run.
+// Small matrix products in float32 with the sums in registers, for sources that are compiled once for each instruction
+// set.
 #pragma once
 
-#include <immintrin.h>
-
 #include <cstdint>
+
+#include "kernels/simd/pair.h"
 
 namespace ekd {
 namespace {
 
-constexpr std::int64_t kFloats = 8;  // in a vector
+constexpr std::int64_t kFloats = Vector::size();
 
 // How the left factor lies: element (row, k) at data[row · stride + k], or turned at data[k · stride + row].
 enum class Left { kRows, kTurned };
@@ -33,47 +33,74 @@ struct RightFactor {
 struct TileResult {
   float* data;
   std::int64_t stride;
-  bool streams = false;  // written past the caches, for which vectors begin at multiples of 32 bytes
+  bool streams = false;  // written past the caches, for which vectors begin at multiples of their size
 };
 
-// Lanes of a last vector of which `count` numbers count.
-[[maybe_unused]] __m256i first_lanes(std::int64_t count) {
+// Lanes of a last vector of which `count` numbers count; the others are neither read nor written.
+#if defined(CPU_CAPABILITY_AVX512)
+constexpr int kRegisters = 32;
+using Lanes = __mmask16;
+[[maybe_unused]] Lanes first_lanes(std::int64_t count) { return static_cast<Lanes>((1U << count) - 1); }
+Vector load_lanes(const float* p, Lanes lanes) { return _mm512_maskz_loadu_ps(lanes, p); }
+void store_lanes(Vector v, float* p, Lanes lanes) { _mm512_mask_storeu_ps(p, lanes, v); }
+void stream_vector(Vector v, float* p) { _mm512_stream_ps(p, v); }
+[[maybe_unused]] void end_streaming() { _mm_sfence(); }
+#elif defined(CPU_CAPABILITY_AVX2)
+constexpr int kRegisters = 16;
+using Lanes = __m256i;
+[[maybe_unused]] Lanes first_lanes(std::int64_t count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
+Vector load_lanes(const float* p, Lanes lanes) { return _mm256_maskload_ps(p, lanes); }
+void store_lanes(Vector v, float* p, Lanes lanes) { _mm256_maskstore_ps(p, lanes, v); }
+void stream_vector(Vector v, float* p) { _mm256_stream_ps(p, v); }
+[[maybe_unused]] void end_streaming() { _mm_sfence(); }
+#else
+constexpr int kRegisters = 16;
+using Lanes = std::int64_t;
+[[maybe_unused]] Lanes first_lanes(std::int64_t count) { return count; }
+Vector load_lanes(const float* p, Lanes lanes) { return Vector::loadu(p, lanes); }
+void store_lanes(Vector v, float* p, Lanes lanes) { v.store(p, static_cast<int>(lanes)); }
+void stream_vector(Vector v, float* p) { v.store(p); }
+[[maybe_unused]] void end_streaming() {}
+#endif
 
-// Sums that fit beside `vectors` columns of factors: twelve of the sixteen registers.
-constexpr int tile_rows(int vectors) { return vectors == 1 ? 8 : vectors == 2 ? 6 : 4; }
+// Rows of sums that fit beside `vectors` columns of factors: three quarters of the registers, or half of them for a
+// single column.
+constexpr int tile_rows(int vectors) { return kRegisters / 16 * (vectors == 1 ? 8 : vectors == 2 ? 6 : 4); }
 
-// result = or += left · right over `inner` products, for kRows rows and kVectors vectors of columns. With kMasked the
-// last vector's other lanes are neither read nor written.
+// The next lower tile.
+constexpr int lower_rows(int rows) { return rows == 12 ? 8 : rows == 6 ? 4 : rows / 2; }
+
+// result = or += left · right over `inner` products, for kRows rows and kVectors vectors of columns. With kMasked only
+// `lanes` of the last vector are there.
 template <int kRows, int kVectors, bool kAdds, bool kMasked, Left kLeft>
 __attribute__((always_inline)) inline void multiply_tile(LeftFactor<kLeft> left, RightFactor right, std::int64_t inner,
-                                                         TileResult result, __m256i mask) {
-  const auto read = [mask](const float* p, int v) {
-    return kMasked && v == kVectors - 1 ? _mm256_maskload_ps(p + v * kFloats, mask) : _mm256_loadu_ps(p + v * kFloats);
+                                                         TileResult result, Lanes lanes) {
+  const auto read = [lanes](const float* p, int v) {
+    return kMasked && v == kVectors - 1 ? load_lanes(p + v * kFloats, lanes) : Vector::loadu(p + v * kFloats);
   };
-  __m256 sums[kRows][kVectors];
+  Vector sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v)
-      sums[r][v] = kAdds ? read(result.data + r * result.stride, v) : _mm256_setzero_ps();
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = kAdds ? read(result.data + r * result.stride, v) : Vector(0);
 #pragma GCC unroll 4
   for (std::int64_t k = 0; k < inner; ++k) {
-    __m256 factor[kVectors];
+    Vector factor[kVectors];
     for (int v = 0; v < kVectors; ++v) factor[v] = read(right.data + k * right.stride, v);
     for (int r = 0; r < kRows; ++r) {
-      const __m256 broadcast = _mm256_broadcast_ss(left.at(r, k));
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = _mm256_fmadd_ps(broadcast, factor[v], sums[r][v]);
+      const Vector broadcast(*left.at(r, k));
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = at::vec::fmadd(broadcast, factor[v], sums[r][v]);
     }
   }
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) {
       float* p = result.data + r * result.stride + v * kFloats;
       if (kMasked && v == kVectors - 1)
-        _mm256_maskstore_ps(p, mask, sums[r][v]);
+        store_lanes(sums[r][v], p, lanes);
       else if (result.streams)
-        _mm256_stream_ps(p, sums[r][v]);
+        stream_vector(sums[r][v], p);
       else
-        _mm256_storeu_ps(p, sums[r][v]);
+        sums[r][v].store(p);
     }
 }
 
@@ -83,29 +110,31 @@ struct ColumnOfTiles {
   RightFactor right;
   std::int64_t inner;
   TileResult result;
-  __m256i mask;
+  Lanes lanes;
 
   // Rows of the left factor often lie far apart, which the processor's own prefetching does not follow.
   void fetch_rows(std::int64_t first, std::int64_t last) const {
     constexpr std::int64_t kLine = 64 / sizeof(float);
     for (std::int64_t row = first; row < last; ++row)
-      for (std::int64_t k = 0; k < inner; k += kLine) _mm_prefetch(left.at(row, k), _MM_HINT_T0);
+      for (std::int64_t k = 0; k < inner; k += kLine) __builtin_prefetch(left.at(row, k));
   }
 
   template <int kRows>
   void tile(std::int64_t row, std::int64_t count) const {
     if constexpr (kLeft == Left::kRows) fetch_rows(row + kRows, row + 2 * kRows < count ? row + 2 * kRows : count);
     multiply_tile<kRows, kVectors, kAdds, kMasked>(
-        left.from_row(row), right, inner, {result.data + row * result.stride, result.stride, result.streams}, mask);
+        left.from_row(row), right, inner, {result.data + row * result.stride, result.stride, result.streams}, lanes);
   }
 
-  // Tiles of kRows rows, then what is left in ever lower ones. Eight rows are two tiles of four rather than one of six
-  // and a low one, which has too few sums to keep the adders busy.
+  // Tiles of kRows rows, then what is left in ever lower ones. Two tiles of the next lower height are better than one
+  // and a very low one, which has too few sums to keep the adders busy.
   template <int kRows>
   void rows(std::int64_t row, std::int64_t count) const {
-    for (; row + kRows <= count && (kRows != 6 || count - row != 8); row += kRows) tile<kRows>(row, count);
+    constexpr int kLower = lower_rows(kRows);
+    for (; row + kRows <= count && (kRows == 2 * kLower || count - row != 2 * kLower); row += kRows)
+      tile<kRows>(row, count);
     if constexpr (kRows > 1) {
-      if (row < count) rows<kRows == 6 ? 4 : kRows / 2>(row, count);
+      if (row < count) rows<kLower>(row, count);
     }
   }
 };
@@ -113,8 +142,8 @@ struct ColumnOfTiles {
 // The product of `rows` rows and kVectors vectors of columns.
 template <int kVectors, bool kAdds, bool kMasked = false, Left kLeft>
 void multiply_columns(LeftFactor<kLeft> left, std::int64_t rows, RightFactor right, std::int64_t inner,
-                      TileResult result, __m256i mask = _mm256_setzero_si256()) {
-  const ColumnOfTiles<kVectors, kAdds, kMasked, kLeft> tiles{left, right, inner, result, mask};
+                      TileResult result, Lanes lanes = Lanes()) {
+  const ColumnOfTiles<kVectors, kAdds, kMasked, kLeft> tiles{left, right, inner, result, lanes};
   tiles.template rows<tile_rows(kVectors)>(0, rows);
 }
 

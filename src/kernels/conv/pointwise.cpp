@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/conv/pointwise_loops.h"
@@ -13,8 +14,20 @@
 
 namespace ekd {
 
-#ifdef EKD_X86_KERNELS
 namespace {
+
+template <class T>
+const PointwiseLoops<T>& loops() {
+  if constexpr (std::is_same_v<T, float>) {
+    return EKD_CPU_TABLE(kPointwise);
+  } else {
+#ifdef EKD_X86_KERNELS
+    return kPointwiseBf16;
+#else
+    TORCH_CHECK(false, "pointwise: no bfloat16 on this CPU");
+#endif
+  }
+}
 
 constexpr std::int64_t kRowGrain = 60;            // fewest rows for a thread
 constexpr std::int64_t kRowBlock = 240;           // a multiple of every tile's height
@@ -53,7 +66,8 @@ class Factors {
     panels_.resize(groups_ * size());
     for (std::int64_t g = 0; g < groups_; ++g) {
       const float* values = plain.const_data_ptr<float>() + g * shape.out * shape.in;
-      pack_panels(values, inner_, columns_, back ? shape.in : 1, back ? 1 : shape.in, panels_.data() + g * size());
+      loops<T>().pack_panels(values, inner_, columns_, back ? shape.in : 1, back ? 1 : shape.in,
+                             panels_.data() + g * size());
     }
   }
 
@@ -61,7 +75,7 @@ class Factors {
   PackedMatrix<T> of(std::int64_t group) const { return {inner_, columns_, panels_.data() + group * size()}; }
 
  private:
-  std::int64_t size() const { return packed_size<T>(inner_, columns_); }
+  std::int64_t size() const { return loops<T>().packed_size(inner_, columns_); }
 
   std::int64_t groups_, inner_, columns_;
   std::vector<T> panels_;
@@ -73,8 +87,8 @@ void multiply_rows(MatrixView<const T> a, std::int64_t row, std::int64_t count, 
                    std::int64_t group, const at::Tensor& y) {
   const PackedMatrix<T> factor = factors.of(group);
   const MatrixView<T> c = group_of_result<T>(y, factor.columns, group);
-  multiply(a, count, factor, {c.data + row * c.stride, c.stride},
-           /*streams=*/static_cast<std::int64_t>(y.nbytes()) >= kStreamedBytes);
+  loops<T>().multiply(a, count, factor, {c.data + row * c.stride, c.stride},
+                      /*streams=*/static_cast<std::int64_t>(y.nbytes()) >= kStreamedBytes);
 }
 
 // y's group g = x's group g · factors of g. Rows do not see each other, so threads may divide them anywhere.
@@ -112,9 +126,9 @@ class BackwardGroup {
   void add_products(std::int64_t row, std::int64_t count, float* sums, std::uint32_t* scratch) const {
     const MatrixView<const T> x{x_.data + row * x_.stride, x_.stride};
     if (shape_.turned())
-      multiply_transposed(grad(row), shape_.out, x, shape_.in, count, {sums, shape_.in}, scratch);
+      loops<T>().multiply_transposed(grad(row), shape_.out, x, shape_.in, count, {sums, shape_.in}, scratch);
     else
-      multiply_transposed(x, shape_.in, grad(row), shape_.out, count, {sums, shape_.out}, scratch);
+      loops<T>().multiply_transposed(x, shape_.in, grad(row), shape_.out, count, {sums, shape_.out}, scratch);
   }
 
  private:
@@ -158,7 +172,7 @@ PointwiseGradients backward(const at::Tensor& grad, const at::Tensor& x, const a
   const std::int64_t values = weight.numel(), group_values = shape.in * shape.out;
   const std::unique_ptr<float[]> sums(new float[parts.number * values]);
   at::parallel_for(0, parts.number, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<std::uint32_t> scratch(transposed_scratch(shape.in, shape.out));
+    std::vector<std::uint32_t> scratch(loops<T>().transposed_scratch(shape.in, shape.out));
     std::fill(sums.get() + begin * values, sums.get() + end * values, 0.0f);
     for (std::int64_t part = begin; part < end; ++part) {
       const std::int64_t last = std::min(parts.rows, (part + 1) * parts.size);
@@ -176,8 +190,12 @@ PointwiseGradients backward(const at::Tensor& grad, const at::Tensor& x, const a
 }
 
 bool has_instructions(at::ScalarType type) {
+#ifdef EKD_X86_KERNELS
   static const bool avx512_bf16 = cpu_capability() == CpuCapability::kAvx512 && __builtin_cpu_supports("avx512bf16");
-  return type == at::kBFloat16 ? avx512_bf16 : type == at::kFloat && cpu_capability() == CpuCapability::kAvx2;
+#else
+  constexpr bool avx512_bf16 = false;
+#endif
+  return type == at::kBFloat16 ? avx512_bf16 : type == at::kFloat && cpu_capability() != CpuCapability::kPlain;
 }
 
 }  // namespace
@@ -204,16 +222,5 @@ PointwiseGradients pointwise_backward(const at::Tensor& grad, const at::Tensor& 
   return x.scalar_type() == at::kFloat ? backward<float>(grad, x, weight, shape, wants_x)
                                        : backward<Bf16Bits>(grad, x, weight, shape, wants_x);
 }
-#else
-bool pointwise_takes(const at::Tensor&, const at::Tensor&, std::int64_t) { return false; }
-
-at::Tensor pointwise_forward(const at::Tensor&, const at::Tensor&, std::int64_t) {
-  TORCH_CHECK(false, "pointwise: not built for this CPU");
-}
-
-PointwiseGradients pointwise_backward(const at::Tensor&, const at::Tensor&, const at::Tensor&, std::int64_t, bool) {
-  TORCH_CHECK(false, "pointwise: not built for this CPU");
-}
-#endif
 
 }  // namespace ekd

@@ -1,5 +1,5 @@
-// Matrix products over raw memory, with float32 sums: of bfloat16 (src/kernels/simd/pointwise_bf16.cpp) and of float32
-// (src/kernels/simd/pointwise_fp32.cpp).
+// Matrix products over raw memory, with float32 sums: of bfloat16 (src/kernels/simd/pointwise_bf16.cpp), and of float32
+// in a table for each instruction set (src/kernels/simd/pointwise_fp32_loops.cpp).
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,6 @@ struct MatrixView {
   std::int64_t stride;
 };
 
-#ifdef EKD_X86_KERNELS
 // The right-hand factor [inner, columns] of a product, in panels of a few vectors of columns, each as the product reads
 // it: bf16 with pairs of rows interleaved (inner is even), float32 row by row.
 template <class T>
@@ -24,34 +23,33 @@ struct PackedMatrix {
   const T* panels;
 };
 
-// How many numbers the panels have; T is Bf16Bits or float.
+// T is Bf16Bits or float.
 template <class T>
-constexpr std::int64_t packed_size(std::int64_t inner, std::int64_t columns) {
-  constexpr std::int64_t kLanes = sizeof(T) == 2 ? 16 : 8;
-  return (columns + kLanes - 1) / kLanes * kLanes * inner;
-}
+struct PointwiseLoops {
+  // How many numbers the panels have.
+  std::int64_t (*packed_size)(std::int64_t inner, std::int64_t columns);
 
-// Element (k, j) = values[k · row + j · column], rounded.
-void pack_panels(const float* values, std::int64_t inner, std::int64_t columns, std::int64_t row, std::int64_t column,
-                 Bf16Bits* panels);
-void pack_panels(const float* values, std::int64_t inner, std::int64_t columns, std::int64_t row, std::int64_t column,
-                 float* panels);
+  // Element (k, j) = values[k · row + j · column], rounded.
+  void (*pack_panels)(const float* values, std::int64_t inner, std::int64_t columns, std::int64_t row,
+                      std::int64_t column, T* panels);
 
-// c [rows, b.columns] = a [rows, b.inner] · b, rounded. `streams`: c may go past the caches, which only float32 does,
-// where its lines are written whole.
-void multiply(MatrixView<const Bf16Bits> a, std::int64_t rows, const PackedMatrix<Bf16Bits>& b, MatrixView<Bf16Bits> c,
-              bool streams);
-void multiply(MatrixView<const float> a, std::int64_t rows, const PackedMatrix<float>& b, MatrixView<float> c,
-              bool streams);
+  // c [rows, b.columns] = a [rows, b.inner] · b, rounded. `streams`: c may go past the caches, which only float32 does,
+  // where its lines are written whole.
+  void (*multiply)(MatrixView<const T> a, std::int64_t rows, const PackedMatrix<T>& b, MatrixView<T> c, bool streams);
 
-// 32-bit numbers that multiply_transposed needs for itself.
-std::int64_t transposed_scratch(std::int64_t m, std::int64_t n);
+  // 32-bit numbers that multiply_transposed needs for itself.
+  std::int64_t (*transposed_scratch)(std::int64_t m, std::int64_t n);
 
-// c [m, n] += aᵀ · b for a [rows, m] and b [rows, n].
-void multiply_transposed(MatrixView<const Bf16Bits> a, std::int64_t m, MatrixView<const Bf16Bits> b, std::int64_t n,
-                         std::int64_t rows, MatrixView<float> c, std::uint32_t* scratch);
-void multiply_transposed(MatrixView<const float> a, std::int64_t m, MatrixView<const float> b, std::int64_t n,
-                         std::int64_t rows, MatrixView<float> c, std::uint32_t* scratch);
+  // c [m, n] += aᵀ · b for a [rows, m] and b [rows, n].
+  void (*multiply_transposed)(MatrixView<const T> a, std::int64_t m, MatrixView<const T> b, std::int64_t n,
+                              std::int64_t rows, MatrixView<float> c, std::uint32_t* scratch);
+};
+
+extern const PointwiseLoops<float> kPointwisePlain;
+#ifdef EKD_X86_KERNELS
+extern const PointwiseLoops<float> kPointwiseAvx2;
+extern const PointwiseLoops<float> kPointwiseAvx512;
+extern const PointwiseLoops<Bf16Bits> kPointwiseBf16;
 #endif
 
 }  // namespace ekd

@@ -13,9 +13,9 @@
 #include "kernels/cpu_loops.h"
 
 namespace ekd {
-
-#ifdef EKD_X86_KERNELS
 namespace {
+
+const WinogradLoops& loops() { return EKD_CPU_TABLE(kWinograd); }
 
 WinogradShape shape_of(const at::Tensor& x, const at::Tensor& weight) {
   return {x.size(0), x.size(2), x.size(3), weight.size(1), weight.size(0)};
@@ -27,33 +27,34 @@ at::Tensor result_like(const at::Tensor& x, std::int64_t channels) {
 
 std::unique_ptr<float[]> uninitialised(std::int64_t size) { return std::unique_ptr<float[]>(new float[size]); }
 
-// transform(first panel, last panel, target) for a convolution to `out` channels.
+// transform(some of the channels, target) for a convolution from `in` to `out` channels.
 template <class Transform>
-std::unique_ptr<float[]> transformed_weights(const at::Tensor& weight, std::int64_t out, const Transform& transform) {
-  auto transformed = uninitialised(kWinogradPoints * weight.size(0) * weight.size(1));
-  at::parallel_for(0, out / kWinogradChannels, 1,
-                   [&](std::int64_t first, std::int64_t last) { transform(first, last, transformed.get()); });
+std::unique_ptr<float[]> transformed_weights(std::int64_t in, std::int64_t out, const Transform& transform) {
+  auto transformed = uninitialised(kWinogradPoints * in * out);
+  at::parallel_for(0, out / kWinogradChannels, 1, [&](std::int64_t first, std::int64_t last) {
+    transform(WinogradChannels{in, out, first * kWinogradChannels, last * kWinogradChannels}, transformed.get());
+  });
   return transformed;
 }
 
 std::unique_ptr<float[]> forward_weights(const at::Tensor& weight, const float* scale) {
   const at::Tensor lying = weight.contiguous(at::MemoryFormat::ChannelsLast);
-  return transformed_weights(weight, weight.size(0), [&](std::int64_t first, std::int64_t last, float* target) {
-    winograd_forward_weights(lying.const_data_ptr<float>(), scale, weight.size(1), first, last, target);
+  return transformed_weights(weight.size(1), weight.size(0), [&](const WinogradChannels& channels, float* target) {
+    loops().forward_weights(lying.const_data_ptr<float>(), scale, channels, target);
   });
 }
 
 std::unique_ptr<float[]> backward_weights(const at::Tensor& weight) {
   const at::Tensor lying = weight.contiguous(at::MemoryFormat::ChannelsLast);
-  return transformed_weights(weight, weight.size(1), [&](std::int64_t first, std::int64_t last, float* target) {
-    winograd_backward_weights(lying.const_data_ptr<float>(), weight.size(1), weight.size(0), first, last, target);
+  return transformed_weights(weight.size(0), weight.size(1), [&](const WinogradChannels& channels, float* target) {
+    loops().backward_weights(lying.const_data_ptr<float>(), channels, target);
   });
 }
 
 void convolve_tiles(const WinogradConvolution& task) {
   at::parallel_for(0, task.shape.tiles(), kWinogradBlock / 2, [&](std::int64_t first, std::int64_t last) {
-    const auto scratch = uninitialised(winograd_scratch(task.shape));
-    winograd_convolve(task, first, last, scratch.get());
+    const auto scratch = uninitialised(loops().scratch_size(task.shape));
+    loops().convolve(task, first, last, scratch.get());
   });
 }
 
@@ -73,7 +74,7 @@ constexpr std::int64_t kMostParts = 16;
 constexpr std::int64_t kMostSums = 1 << 22;  // of all parts
 
 std::int64_t parts_of(const WinogradShape& shape) {
-  const auto fitting = static_cast<std::uint64_t>(kMostSums / winograd_sums(shape.in, shape.out));
+  const auto fitting = static_cast<std::uint64_t>(kMostSums / loops().sums_size(shape.in, shape.out));
   return std::clamp<std::int64_t>(static_cast<std::int64_t>(std::bit_floor(fitting)), 1, kMostParts);
 }
 
@@ -81,17 +82,17 @@ at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& x, const at
   const WinogradShape shape = shape_of(x, weight);
   const std::int64_t tiles = shape.tiles();
   const std::int64_t part_tiles = std::max(kWinogradBlock, (tiles + parts_of(shape) - 1) / parts_of(shape));
-  const std::int64_t parts = (tiles + part_tiles - 1) / part_tiles, size = winograd_sums(shape.in, shape.out);
+  const std::int64_t parts = (tiles + part_tiles - 1) / part_tiles, size = loops().sums_size(shape.in, shape.out);
   const auto sums = uninitialised(parts * size);
   at::parallel_for(0, parts, 1, [&](std::int64_t begin, std::int64_t end) {
-    const auto scratch = uninitialised(winograd_scratch(shape));
+    const auto scratch = uninitialised(loops().scratch_size(shape));
     for (std::int64_t part = begin; part < end; ++part)
-      winograd_weight_sums(x.const_data_ptr<float>(), grad.const_data_ptr<float>(), shape, part * part_tiles,
-                           std::min(tiles, (part + 1) * part_tiles), sums.get() + part * size, scratch.get());
+      loops().weight_sums(x.const_data_ptr<float>(), grad.const_data_ptr<float>(), shape, part * part_tiles,
+                          std::min(tiles, (part + 1) * part_tiles), sums.get() + part * size, scratch.get());
   });
   const at::Tensor gradient = at::empty(weight.sizes(), weight.options(), at::MemoryFormat::ChannelsLast);
   at::parallel_for(0, shape.out, 4, [&](std::int64_t first, std::int64_t last) {
-    winograd_weight_gradient(sums.get(), parts, shape.in, shape.out, first, last, gradient.mutable_data_ptr<float>());
+    loops().weight_gradient(sums.get(), parts, shape.in, shape.out, first, last, gradient.mutable_data_ptr<float>());
   });
   return gradient;
 }
@@ -102,7 +103,7 @@ bool winograd_takes(const at::Tensor& x, const at::Tensor& weight) {
   const auto fits = [](std::int64_t channels) {
     return channels % kWinogradChannels == 0 && channels > 0 && channels <= kWinogradMostChannels;
   };
-  return cpu_capability() == CpuCapability::kAvx2 && x.is_cpu() && x.scalar_type() == at::kFloat &&
+  return cpu_capability() != CpuCapability::kPlain && x.is_cpu() && x.scalar_type() == at::kFloat &&
          weight.scalar_type() == at::kFloat && x.dim() == 4 && x.numel() > 0 && x.size(2) % kWinogradSide == 0 &&
          x.size(3) % kWinogradSide == 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast) && weight.dim() == 4 &&
          weight.size(2) == 3 && weight.size(3) == 3 && weight.size(1) == x.size(1) && fits(x.size(1)) &&
@@ -157,24 +158,5 @@ WinogradGradients winograd_backward(const at::Tensor& grad, const at::Tensor& x,
                   .y = gradients.x.mutable_data_ptr<float>()});
   return gradients;
 }
-#else
-bool winograd_takes(const at::Tensor&, const at::Tensor&) { return false; }
-
-at::Tensor winograd_forward(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
-  TORCH_CHECK(false, "winograd: not built for this CPU");
-}
-
-void winograd_add_to(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
-  TORCH_CHECK(false, "winograd: not built for this CPU");
-}
-
-at::Tensor winograd_relu(const at::Tensor&, const at::Tensor&, const ChannelScaleShift&, const ChannelScaleShift*) {
-  TORCH_CHECK(false, "winograd: not built for this CPU");
-}
-
-WinogradGradients winograd_backward(const at::Tensor&, const at::Tensor&, const at::Tensor&, bool) {
-  TORCH_CHECK(false, "winograd: not built for this CPU");
-}
-#endif
 
 }  // namespace ekd

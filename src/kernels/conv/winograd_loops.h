@@ -1,8 +1,10 @@
-// The loops of Winograd's convolutions (kernels/conv.h) over raw memory (src/kernels/simd/winograd_fp32.cpp).
+// The loops of Winograd's convolutions (kernels/conv.h) over raw memory (src/kernels/simd/winograd_loops.cpp): one
+// table for each instruction set.
 //
 // A tile is 4×4 numbers of the result; it depends on 6×6 of the input, whose transform has 36 numbers, one for each
-// pair of interpolation points. Transformed tensors lie as [36][tiles][channels];
-// transformed weights as [out / 16][36][in][16].
+// pair of interpolation points. Transformed tensors lie as [36][tiles][channels]; transformed weights in
+// panels of two vectors of output channels, or of one where no more are left: [panel][36][in][channels of the panel].
+// The plain loops are there so that the table is whole; no CPU uses them (winograd_takes).
 #pragma once
 
 #include <cstdint>
@@ -23,16 +25,10 @@ struct WinogradShape {
   WinogradShape turned() const { return {images, height, width, out, in}; }
 };
 
-// Floats that the functions below need for themselves, for each thread.
-std::int64_t winograd_scratch(const WinogradShape& shape);
-
-// From weights [out][3][3][in], each output channel times `scale` (null: 1), the panels of 16 channels from `first` to
-// `last` of the transformed ones: of the forward convolution, or of the one that carries gradients back, whose input
-// channels are `out`.
-void winograd_forward_weights(const float* weight, const float* scale, std::int64_t in, std::int64_t first,
-                              std::int64_t last, float* transformed);
-void winograd_backward_weights(const float* weight, std::int64_t in, std::int64_t out, std::int64_t first,
-                               std::int64_t last, float* transformed);
+// The output channels [first, last), in multiples of kWinogradChannels, of weights with `in` and `out` channels.
+struct WinogradChannels {
+  std::int64_t in, out, first, last;
+};
 
 // y = the convolution of x, or of max(x · x_scale + x_shift, 0) where those are not null; plus `residual`, where it is
 // not null; or, where `shift` is not null, max(convolution + shift, 0).
@@ -45,19 +41,40 @@ struct WinogradConvolution {
   const float* shift = nullptr;                        // [out]; not with a residual
   float* y;
 };
-// The tiles from `first` to `last`.
-void winograd_convolve(const WinogradConvolution& task, std::int64_t first, std::int64_t last, float* scratch);
 
-// Floats of the sums over some tiles that a weight's gradient is made from.
-std::int64_t winograd_sums(std::int64_t in, std::int64_t out);
+struct WinogradLoops {
+  // Floats of the sums over some tiles that a weight's gradient is made from.
+  std::int64_t (*sums_size)(std::int64_t in, std::int64_t out);
 
-// sums = what the tiles from `first` to `last`, at least one, say about the weights, for grad [images, height, width,
-// out].
-void winograd_weight_sums(const float* x, const float* grad, const WinogradShape& shape, std::int64_t first,
-                          std::int64_t last, float* sums, float* scratch);
+  // Floats that the functions below need for themselves, for each thread.
+  std::int64_t (*scratch_size)(const WinogradShape& shape);
 
-// The gradient [out][3][3][in] of the output channels from `first` to `last`, from `parts` sums one after another.
-void winograd_weight_gradient(const float* sums, std::int64_t parts, std::int64_t in, std::int64_t out,
-                              std::int64_t first, std::int64_t last, float* gradient);
+  // From weights [out][3][3][in], each output channel times `scale` (null: 1), the transformed ones of the forward
+  // convolution.
+  void (*forward_weights)(const float* weight, const float* scale, const WinogradChannels& channels,
+                          float* transformed);
+
+  // From weights [in][3][3][out] those of the convolution that carries gradients back, from their `in` channels to
+  // their `out`.
+  void (*backward_weights)(const float* weight, const WinogradChannels& channels, float* transformed);
+
+  // The tiles from `first` to `last`.
+  void (*convolve)(const WinogradConvolution& task, std::int64_t first, std::int64_t last, float* scratch);
+
+  // sums = what the tiles from `first` to `last`, at least one, say about the weights, for grad [images, height, width,
+  // out].
+  void (*weight_sums)(const float* x, const float* grad, const WinogradShape& shape, std::int64_t first,
+                      std::int64_t last, float* sums, float* scratch);
+
+  // The gradient [out][3][3][in] of the output channels from `first` to `last`, from `parts` sums one after another.
+  void (*weight_gradient)(const float* sums, std::int64_t parts, std::int64_t in, std::int64_t out, std::int64_t first,
+                          std::int64_t last, float* gradient);
+};
+
+extern const WinogradLoops kWinogradPlain;
+#ifdef EKD_X86_KERNELS
+extern const WinogradLoops kWinogradAvx2;
+extern const WinogradLoops kWinogradAvx512;
+#endif
 
 }  // namespace ekd

@@ -147,7 +147,7 @@ Bf16Bits round_to_bf16(float value) {  // to nearest, ties to even
   return value != value ? 0x7fc0 : static_cast<Bf16Bits>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-}  // namespace
+std::int64_t packed_size(std::int64_t inner, std::int64_t columns) { return padded(columns) * inner; }
 
 void pack_panels(const float* values, std::int64_t inner, std::int64_t columns, std::int64_t row, std::int64_t column,
                  Bf16Bits* panels) {
@@ -185,5 +185,10 @@ void multiply_transposed(MatrixView<const Bf16Bits> a, std::int64_t m, MatrixVie
                [&](std::int64_t column, auto vectors) { product.template rows<decltype(vectors)::value>(m, column); });
   }
 }
+
+}  // namespace
+
+extern const PointwiseLoops<Bf16Bits> kPointwiseBf16{packed_size, pack_panels, multiply, transposed_scratch,
+                                                     multiply_transposed};
 
 }  // namespace ekd

@@ -1,8 +1,8 @@
-// Compiled for AVX2 and FMA, which pointwise_takes asks the CPU for.
 #include <type_traits>
 
 #include "kernels/conv/fp32_tile.h"
 #include "kernels/conv/pointwise_loops.h"
+#include "kernels/cpu_loops.h"
 
 namespace ekd {
 namespace {
@@ -10,8 +10,7 @@ namespace {
 constexpr std::int64_t kRows = 64;  // that multiply_transposed works on at a time: they stay in the cache
 
 // Calls work(first column, constant of vectors, whether the last vector is cut short) for panels that cover `columns`:
-// two vectors wide, which are a cache line, where they fit exactly; else three, and two where a single one would be
-// left over.
+// two vectors wide where they fit exactly; else three, and two where a single one would be left over.
 template <class Work>
 void for_panels(std::int64_t columns, const Work& work) {
   for (std::int64_t first = 0; first < columns;) {
@@ -41,7 +40,9 @@ void multiply_panel(LeftFactor<kLeft> left, std::int64_t rows, RightFactor right
     multiply_columns<kVectors, kAdds>(left, rows, right, inner, result);
 }
 
-}  // namespace
+std::int64_t packed_size(std::int64_t inner, std::int64_t columns) {
+  return (columns + kFloats - 1) / kFloats * kFloats * inner;
+}
 
 void pack_panels(const float* values, std::int64_t inner, std::int64_t columns, std::int64_t row, std::int64_t column,
                  float* panels) {
@@ -67,7 +68,7 @@ void multiply(MatrixView<const float> a, std::int64_t rows, const PackedMatrix<f
                                               cut, b.columns - first);
     panel += b.inner * kVectors * kFloats;
   });
-  if (streams) _mm_sfence();
+  if (streams) end_streaming();
 }
 
 void multiply_transposed(MatrixView<const float> a, std::int64_t m, MatrixView<const float> b, std::int64_t n,
@@ -81,5 +82,12 @@ void multiply_transposed(MatrixView<const float> a, std::int64_t m, MatrixView<c
     });
   }
 }
+
+std::int64_t no_scratch(std::int64_t, std::int64_t) { return 0; }
+
+}  // namespace
+
+extern const PointwiseLoops<float> EKD_TABLE(kPointwise){packed_size, pack_panels, multiply, no_scratch,
+                                                         multiply_transposed};
 
 }  // namespace ekd

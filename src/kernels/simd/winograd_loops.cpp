@@ -1,22 +1,23 @@
-// Compiled for AVX2 and FMA, which winograd_takes asks the CPU for.
-#include <immintrin.h>
+#include "kernels/conv/winograd_loops.h"
 
 #include "kernels/conv/fp32_tile.h"
-#include "kernels/conv/winograd_loops.h"
+#include "kernels/cpu_loops.h"
 
 namespace ekd {
 namespace {
 
-constexpr std::int64_t kPoints = kWinogradPoints, kPanel = kWinogradChannels;
+constexpr std::int64_t kPoints = kWinogradPoints, kPanel = 2 * kFloats;
+static_assert(kWinogradChannels % kFloats == 0);
 constexpr int kTile = kWinogradSide, kTaps = 3, kSide = kTile + kTaps - 1;
 constexpr std::int64_t kApart = 16;  // keeps the numbers of the 36 points out of each other's cache sets
 alignas(64) constexpr float kBeyond[kSide * kWinogradMostChannels] = {};  // read in place of pixels beyond the border
 
-__m256 load(const float* p) { return _mm256_loadu_ps(p); }
-void store(__m256 v, float* p) { _mm256_storeu_ps(p, v); }
-__m256 all(float value) { return _mm256_set1_ps(value); }
-__m256 multiply_add(float a, __m256 b, __m256 c) { return _mm256_fmadd_ps(all(a), b, c); }     // a b + c
-__m256 minus_multiple(__m256 c, float a, __m256 b) { return _mm256_fnmadd_ps(all(a), b, c); }  // c - a b
+Vector load(const float* p) { return Vector::loadu(p); }
+Vector all(float value) { return Vector(value); }
+Vector multiply_add(float a, Vector b, Vector c) { return at::vec::fmadd(all(a), b, c); }     // a b + c
+Vector minus_multiple(Vector c, float a, Vector b) { return at::vec::fmadd(all(-a), b, c); }  // c - a b
+// max(x, 0); NaN stays NaN.
+Vector rectify(Vector x) { return at::vec::clamp_min(x, Vector(0)); }
 
 // A block of transformed tiles: number c of tile t at point p is data[p · stride + t · channels + c].
 struct Block {
@@ -47,9 +48,9 @@ std::int64_t offset_of(const WinogradShape& shape, const Place& place, std::int6
 constexpr float kA = 0.70710678118654752f, kB = 1.41421356237309505f;  // a² = 1/2, b² = 2, a b = 1
 
 // Bᵀ d: what polynomials that vanish at all points but one give.
-void transform_input(const __m256 (&d)[kSide], __m256 (&to)[kSide]) {
-  const __m256 even_a = minus_multiple(d[4], 2, d[2]), odd_a = minus_multiple(d[3], 2, d[1]);
-  const __m256 even_b = minus_multiple(d[4], 0.5f, d[2]), odd_b = minus_multiple(d[3], 0.5f, d[1]);
+void transform_input(const Vector (&d)[kSide], Vector (&to)[kSide]) {
+  const Vector even_a = minus_multiple(d[4], 2, d[2]), odd_a = minus_multiple(d[3], 2, d[1]);
+  const Vector even_b = minus_multiple(d[4], 0.5f, d[2]), odd_b = minus_multiple(d[3], 0.5f, d[1]);
   to[0] = minus_multiple(d[0] + d[4], 2.5f, d[2]);
   to[1] = multiply_add(kA, odd_a, even_a), to[2] = minus_multiple(even_a, kA, odd_a);
   to[3] = multiply_add(kB, odd_b, even_b), to[4] = minus_multiple(even_b, kB, odd_b);
@@ -57,18 +58,18 @@ void transform_input(const __m256 (&d)[kSide], __m256 (&to)[kSide]) {
 }
 
 // G g: the kernel as a polynomial, divided by the product of the point's distances from the others.
-void transform_weight(const __m256 (&g)[kTaps], __m256 (&to)[kSide]) {
-  const __m256 even_a = all(-2.0f / 3) * multiply_add(0.5f, g[2], g[0]), odd_a = all(-2 * kA / 3) * g[1];
-  const __m256 even_b = all(1.0f / 6) * multiply_add(2, g[2], g[0]), odd_b = all(kB / 6) * g[1];
+void transform_weight(const Vector (&g)[kTaps], Vector (&to)[kSide]) {
+  const Vector even_a = all(-2.0f / 3) * multiply_add(0.5f, g[2], g[0]), odd_a = all(-2 * kA / 3) * g[1];
+  const Vector even_b = all(1.0f / 6) * multiply_add(2, g[2], g[0]), odd_b = all(kB / 6) * g[1];
   to[0] = g[0], to[5] = g[2];
   to[1] = even_a + odd_a, to[2] = even_a - odd_a;
   to[3] = even_b + odd_b, to[4] = even_b - odd_b;
 }
 
 // Aᵀ m: the powers of the points.
-void transform_back(const __m256 (&m)[kSide], __m256 (&to)[kTile]) {
-  const __m256 even_a = m[1] + m[2], odd_a = all(kA) * (m[1] - m[2]);
-  const __m256 even_b = m[3] + m[4], odd_b = all(kB) * (m[3] - m[4]);
+void transform_back(const Vector (&m)[kSide], Vector (&to)[kTile]) {
+  const Vector even_a = m[1] + m[2], odd_a = all(kA) * (m[1] - m[2]);
+  const Vector even_b = m[3] + m[4], odd_b = all(kB) * (m[3] - m[4]);
   to[0] = m[0] + even_a + even_b;
   to[1] = odd_a + odd_b;
   to[2] = multiply_add(0.5f, even_a, even_b + even_b);
@@ -76,16 +77,16 @@ void transform_back(const __m256 (&m)[kSide], __m256 (&to)[kTile]) {
 }
 
 // A y and Gᵀ s, which gradients of weights need: the transposed forms of the last two.
-void transform_gradient(const __m256 (&y)[kTile], __m256 (&to)[kSide]) {
-  const __m256 even_a = multiply_add(0.5f, y[2], y[0]), odd_a = multiply_add(0.5f, y[3], y[1]);
-  const __m256 even_b = multiply_add(2, y[2], y[0]), odd_b = multiply_add(2, y[3], y[1]);
+void transform_gradient(const Vector (&y)[kTile], Vector (&to)[kSide]) {
+  const Vector even_a = multiply_add(0.5f, y[2], y[0]), odd_a = multiply_add(0.5f, y[3], y[1]);
+  const Vector even_b = multiply_add(2, y[2], y[0]), odd_b = multiply_add(2, y[3], y[1]);
   to[0] = y[0], to[5] = y[3];
   to[1] = multiply_add(kA, odd_a, even_a), to[2] = minus_multiple(even_a, kA, odd_a);
   to[3] = multiply_add(kB, odd_b, even_b), to[4] = minus_multiple(even_b, kB, odd_b);
 }
 
-void transform_sums_back(const __m256 (&s)[kSide], __m256 (&to)[kTaps]) {
-  const __m256 even_a = all(-1.0f / 3) * (s[1] + s[2]), even_b = all(1.0f / 6) * (s[3] + s[4]);
+void transform_sums_back(const Vector (&s)[kSide], Vector (&to)[kTaps]) {
+  const Vector even_a = all(-1.0f / 3) * (s[1] + s[2]), even_b = all(1.0f / 6) * (s[3] + s[4]);
   to[0] = multiply_add(2, even_a, s[0] + even_b);
   to[1] = multiply_add(-2 * kA / 3, s[1] - s[2], all(kB / 6) * (s[3] - s[4]));
   to[2] = multiply_add(2, even_b, s[5] + even_a);
@@ -94,9 +95,9 @@ void transform_sums_back(const __m256 (&s)[kSide], __m256 (&to)[kTaps]) {
 // The same transform along both dimensions: read(column, numbers) gives a column, write(row, numbers) takes a row of
 // the result. Not unrolled: a copy of the transform for each column would need more addresses than there are registers.
 template <int kFrom, int kTo, class Read, class Write>
-__attribute__((always_inline)) inline void transform_square(void (*transform)(const __m256 (&)[kFrom], __m256 (&)[kTo]),
+__attribute__((always_inline)) inline void transform_square(void (*transform)(const Vector (&)[kFrom], Vector (&)[kTo]),
                                                             const Read& read, const Write& write) {
-  __m256 half[kTo][kFrom], in[kFrom], out[kTo];
+  Vector half[kTo][kFrom], in[kFrom], out[kTo];
 #pragma GCC unroll 1
   for (int column = 0; column < kFrom; ++column) {
     read(column, in);
@@ -112,15 +113,14 @@ __attribute__((always_inline)) inline void transform_square(void (*transform)(co
 
 // What takes the place of x; pixels beyond the border stay 0.
 struct AsItIs {
-  __m256 operator()(const float* x, bool /*inside*/, std::int64_t /*channel*/) const { return load(x); }
+  Vector operator()(const float* x, bool /*inside*/, std::int64_t /*channel*/) const { return load(x); }
 };
 struct ScaledRelu {
   const float *scale, *shift;
 
-  __m256 operator()(const float* x, bool inside, std::int64_t channel) const {
-    if (!inside) return _mm256_setzero_ps();
-    // In this order NaN stays NaN.
-    return _mm256_max_ps(_mm256_setzero_ps(), _mm256_fmadd_ps(load(x), load(scale + channel), load(shift + channel)));
+  Vector operator()(const float* x, bool inside, std::int64_t channel) const {
+    if (!inside) return Vector(0);
+    return rectify(at::vec::fmadd(load(x), load(scale + channel), load(shift + channel)));
   }
 };
 
@@ -138,14 +138,14 @@ void input_tile(const float* x, const WinogradShape& shape, const Place& place, 
     float* out = block.tile(tile) + c;
     transform_square<kSide, kSide>(
         transform_input,
-        [&](int column, __m256(&d)[kSide]) {
+        [&](int column, Vector(&d)[kSide]) {
           const bool inside = column >= begin && column < end;
           for (int i = 0; i < kSide; ++i)
             d[i] =
                 activation(inside ? rows[i] + column * block.channels + c : kBeyond, inside && rows[i] != kBeyond, c);
         },
-        [&](int, const __m256(&numbers)[kSide]) {
-          for (const __m256 number : numbers) store(number, out), out += block.stride();
+        [&](int, const Vector(&numbers)[kSide]) {
+          for (const Vector number : numbers) number.store(out), out += block.stride();
         });
   }
 }
@@ -157,38 +157,51 @@ void gradient_tile(const float* grad, const WinogradShape& shape, const Place& p
     float* out = block.tile(tile) + c;
     transform_square<kTile, kSide>(
         transform_gradient,
-        [&](int column, __m256(&y)[kTile]) {
+        [&](int column, Vector(&y)[kTile]) {
           for (int i = 0; i < kTile; ++i) y[i] = load(corner + i * row + column * block.channels + c);
         },
-        [&](int, const __m256(&numbers)[kSide]) {
-          for (const __m256 number : numbers) store(number, out), out += block.stride();
+        [&](int, const Vector(&numbers)[kSide]) {
+          for (const Vector number : numbers) number.store(out), out += block.stride();
         });
   }
 }
 
 enum class Ending { kNone, kResidual, kShiftRelu };
 
-// Transforms a panel of channels, from `first` on, of a tile back and finishes it.
+// The channels of the panel that begins at `first`: the last one may be narrower.
+std::int64_t panel_width(std::int64_t first, std::int64_t channels) {
+  return channels - first < kPanel ? channels - first : kPanel;
+}
+
+// multiply_columns for a panel of one or two vectors.
+template <bool kAdds, Left kLeft>
+void multiply_panel(LeftFactor<kLeft> left, std::int64_t rows, RightFactor right, std::int64_t inner, TileResult result,
+                    std::int64_t width) {
+  if (width == kPanel)
+    multiply_columns<2, kAdds>(left, rows, right, inner, result);
+  else
+    multiply_columns<1, kAdds>(left, rows, right, inner, result);
+}
+
+// Transforms a block's channels, which are those of the result from `first` on, of a tile back and finishes them.
 template <Ending kEnding>
 void finish_panel(const WinogradConvolution& task, Block block, std::int64_t tile, const Place& place,
                   std::int64_t first) {
   const std::int64_t channels = task.shape.out, corner = offset_of(task.shape, place, channels) + first;
-  for (std::int64_t c = 0; c < kPanel; c += kFloats) {
+  for (std::int64_t c = 0; c < block.channels; c += kFloats) {
     const float* in = block.tile(tile) + c;
     transform_square<kSide, kTile>(
         transform_back,
-        [&](int column, __m256(&m)[kSide]) {
+        [&](int column, Vector(&m)[kSide]) {
           for (int i = 0; i < kSide; ++i) m[i] = load(in + (kSide * i + column) * block.stride());
         },
-        [&](int row, const __m256(&y)[kTile]) {
+        [&](int row, const Vector(&y)[kTile]) {
           for (int j = 0; j < kTile; ++j) {
             const std::int64_t offset = corner + (row * task.shape.width + j) * channels + c;
-            __m256 value = y[j];
-            if constexpr (kEnding == Ending::kResidual) value += load(task.residual + offset);
-            // In this order NaN stays NaN.
-            if constexpr (kEnding == Ending::kShiftRelu)
-              value = _mm256_max_ps(_mm256_setzero_ps(), value + load(task.shift + first + c));
-            store(value, task.y + offset);
+            Vector value = y[j];
+            if constexpr (kEnding == Ending::kResidual) value = value + load(task.residual + offset);
+            if constexpr (kEnding == Ending::kShiftRelu) value = rectify(value + load(task.shift + first + c));
+            value.store(task.y + offset);
           }
         });
   }
@@ -210,52 +223,50 @@ void for_blocks(std::int64_t first, std::int64_t last, const Work& work) {
     work(first, last - first < kWinogradBlock ? last - first : kWinogradBlock);
 }
 
-// kernel(o, i, row, column) gives the weights of 8 output channels from o on; i counts the input's.
+// kernel(o, i, row, column) gives the weights of a vector of output channels from o on; i counts the input's.
 template <class Kernel>
-void transform_weights(std::int64_t in, std::int64_t first, std::int64_t last, float* transformed,
-                       const Kernel& kernel) {
-  for (std::int64_t o = first * kPanel; o < last * kPanel; o += kFloats)
-    for (std::int64_t i = 0; i < in; ++i) {
-      float* to = transformed + (o / kPanel * kPoints * in + i) * kPanel + o % kPanel;
+void transform_weights(const WinogradChannels& channels, float* transformed, const Kernel& kernel) {
+  for (std::int64_t o = channels.first; o < channels.last; o += kFloats) {
+    const std::int64_t panel = o / kPanel * kPanel, width = panel_width(panel, channels.out);
+    for (std::int64_t i = 0; i < channels.in; ++i) {
+      float* to = transformed + panel * kPoints * channels.in + i * width + o - panel;
       transform_square<kTaps, kSide>(
           transform_weight,
-          [&](int column, __m256(&g)[kTaps]) {
+          [&](int column, Vector(&g)[kTaps]) {
             for (int row = 0; row < kTaps; ++row) g[row] = kernel(o, i, row, column);
           },
-          [&](int, const __m256(&numbers)[kSide]) {
-            for (const __m256 number : numbers) store(number, to), to += in * kPanel;
+          [&](int, const Vector(&numbers)[kSide]) {
+            for (const Vector number : numbers) number.store(to), to += channels.in * width;
           });
     }
+  }
 }
 
-}  // namespace
+std::int64_t sums_size(std::int64_t in, std::int64_t out) { return kPoints * sums_stride(in, out); }
 
-std::int64_t winograd_sums(std::int64_t in, std::int64_t out) { return kPoints * sums_stride(in, out); }
-
-std::int64_t winograd_scratch(const WinogradShape& shape) {
+std::int64_t scratch_size(const WinogradShape& shape) {
   return Block{nullptr, shape.in}.size() + Block{nullptr, shape.out}.size();
 }
 
-void winograd_forward_weights(const float* weight, const float* scale, std::int64_t in, std::int64_t first,
-                              std::int64_t last, float* transformed) {
-  const auto apart = static_cast<int>(9 * in);  // output channels
-  const __m256i lanes = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(apart));
-  transform_weights(in, first, last, transformed, [=](std::int64_t o, std::int64_t i, int row, int column) {
-    const __m256 weights = _mm256_i32gather_ps(weight + ((o * 3 + row) * 3 + column) * in + i, lanes, sizeof(float));
-    return scale ? weights * load(scale + o) : weights;
+void forward_weights(const float* weight, const float* scale, const WinogradChannels& channels, float* transformed) {
+  const std::int64_t in = channels.in;
+  transform_weights(channels, transformed, [=](std::int64_t o, std::int64_t i, int row, int column) {
+    float weights[kFloats];
+    for (std::int64_t lane = 0; lane < kFloats; ++lane)
+      weights[lane] = weight[(((o + lane) * 3 + row) * 3 + column) * in + i];
+    return scale ? load(weights) * load(scale + o) : load(weights);
   });
 }
 
-void winograd_backward_weights(const float* weight, std::int64_t in, std::int64_t out, std::int64_t first,
-                               std::int64_t last, float* transformed) {
-  transform_weights(out, first, last, transformed, [=](std::int64_t o, std::int64_t i, int row, int column) {
-    return load(weight + ((i * 3 + 2 - row) * 3 + 2 - column) * in + o);
+void backward_weights(const float* weight, const WinogradChannels& channels, float* transformed) {
+  transform_weights(channels, transformed, [=](std::int64_t o, std::int64_t i, int row, int column) {
+    return load(weight + ((i * 3 + 2 - row) * 3 + 2 - column) * channels.out + o);
   });
 }
 
-void winograd_convolve(const WinogradConvolution& task, std::int64_t first, std::int64_t last, float* scratch) {
+void convolve(const WinogradConvolution& task, std::int64_t first, std::int64_t last, float* scratch) {
   const WinogradShape& shape = task.shape;
-  const Block input{scratch, shape.in}, product{scratch + input.size(), kPanel};
+  const Block input{scratch, shape.in};
   const Finish finish = finish_for(task);
   for_blocks(first, last, [&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t t = 0; t < count; ++t) {
@@ -266,17 +277,19 @@ void winograd_convolve(const WinogradConvolution& task, std::int64_t first, std:
         input_tile(task.x, shape, place, AsItIs{}, input, t);
     }
     for (std::int64_t o = 0; o < shape.out; o += kPanel) {
+      const std::int64_t width = panel_width(o, shape.out);
+      const Block product{scratch + input.size(), width};
       for (std::int64_t p = 0; p < kPoints; ++p)
-        multiply_columns<2, /*kAdds=*/false>(LeftFactor<Left::kRows>{input.point(p), shape.in}, count,
-                                             {task.weight + (o * kPoints + p * kPanel) * shape.in, kPanel}, shape.in,
-                                             {product.point(p), kPanel});
+        multiply_panel</*kAdds=*/false>(LeftFactor<Left::kRows>{input.point(p), shape.in}, count,
+                                        {task.weight + (o * kPoints + p * width) * shape.in, width}, shape.in,
+                                        {product.point(p), width}, width);
       for (std::int64_t t = 0; t < count; ++t) finish(task, product, t, place_of(shape, begin + t), o);
     }
   });
 }
 
-void winograd_weight_sums(const float* x, const float* grad, const WinogradShape& shape, std::int64_t first,
-                          std::int64_t last, float* sums, float* scratch) {
+void weight_sums(const float* x, const float* grad, const WinogradShape& shape, std::int64_t first, std::int64_t last,
+                 float* sums, float* scratch) {
   const Block input{scratch, shape.in}, upper{scratch + input.size(), shape.out};
   for_blocks(first, last, [&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t t = 0; t < count; ++t) {
@@ -289,32 +302,38 @@ void winograd_weight_sums(const float* x, const float* grad, const WinogradShape
         const LeftFactor<Left::kTurned> left{upper.point(p), shape.out};
         const RightFactor right{input.point(p) + i, shape.in};
         const TileResult result{sums + p * sums_stride(shape.in, shape.out) + i, shape.in};
+        const std::int64_t width = panel_width(i, shape.in);
         if (begin == first)
-          multiply_columns<2, /*kAdds=*/false>(left, shape.out, right, count, result);
+          multiply_panel</*kAdds=*/false>(left, shape.out, right, count, result, width);
         else
-          multiply_columns<2, /*kAdds=*/true>(left, shape.out, right, count, result);
+          multiply_panel</*kAdds=*/true>(left, shape.out, right, count, result, width);
       }
   });
 }
 
-void winograd_weight_gradient(const float* sums, std::int64_t parts, std::int64_t in, std::int64_t out,
-                              std::int64_t first, std::int64_t last, float* gradient) {
-  const std::int64_t point = sums_stride(in, out), part_size = winograd_sums(in, out);
+void weight_gradient(const float* sums, std::int64_t parts, std::int64_t in, std::int64_t out, std::int64_t first,
+                     std::int64_t last, float* gradient) {
+  const std::int64_t point = sums_stride(in, out), part_size = sums_size(in, out);
   for (std::int64_t o = first; o < last; ++o)
     for (std::int64_t i = 0; i < in; i += kFloats)
       transform_square<kSide, kTaps>(
           transform_sums_back,
-          [&](int column, __m256(&s)[kSide]) {
+          [&](int column, Vector(&s)[kSide]) {
             for (int row = 0; row < kSide; ++row) {
               const float* at = sums + (kSide * row + column) * point + o * in + i;
               s[row] = load(at);
-              for (std::int64_t part = 1; part < parts; ++part) s[row] += load(at + part * part_size);
+              for (std::int64_t part = 1; part < parts; ++part) s[row] = s[row] + load(at + part * part_size);
             }
           },
-          [&](int row, const __m256(&numbers)[kTaps]) {
+          [&](int row, const Vector(&numbers)[kTaps]) {
             for (int column = 0; column < kTaps; ++column)
-              store(numbers[column], gradient + ((o * 3 + row) * 3 + column) * in + i);
+              numbers[column].store(gradient + ((o * 3 + row) * 3 + column) * in + i);
           });
 }
+
+}  // namespace
+
+extern const WinogradLoops EKD_TABLE(kWinograd){sums_size, scratch_size, forward_weights, backward_weights,
+                                                convolve,  weight_sums,  weight_gradient};
 
 }  // namespace ekd

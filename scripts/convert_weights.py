@@ -2,7 +2,7 @@
 """Weights between PyTorch's .pth files and the safetensors files that ekd reads and writes.
 
     convert_weights.py wrn_40_2_last.pth teacher.safetensors      # then: ekd evaluate teacher.safetensors
-    convert_weights.py runs/kd-add student.pth --key model        # a run, RUN:best or a safetensors file
+    convert_weights.py runs/kd-add student.pth --key model        # a run, RUN:best, RUN:ema or a safetensors file
     convert_weights.py wrapped.safetensors teacher.safetensors    # names put right: 'module.' and --prefix taken off
 
 The input's content and the output's name tell the direction. A .pth file is a state dict, alone or under `state_dict`, `model` or `net` beside
@@ -207,7 +207,7 @@ def is_pth(path):
 
 def convert(arguments):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", metavar="IN", help="a .pth file; or a safetensors file, RUN or RUN:best")
+    parser.add_argument("input", metavar="IN", help="a .pth file; or a safetensors file, RUN, RUN:best or RUN:ema")
     parser.add_argument("output", metavar="OUT", type=Path, help="the file to write")
     parser.add_argument("--key", help="where a .pth file holds the state dict (default: found when read; alone when written)")
     parser.add_argument("--prefix", default="", help="part of a .pth file's names before the network's own, as 'student.'")

@@ -19,7 +19,7 @@ import numpy as np
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4",
           "U16": "<u2", "U8": "u1", "BOOL": "?"}
 MAX_HEADER = 100_000_000
-OF_A_RUN = ("predictions.safetensors", "last.safetensors", "best.safetensors")
+OF_A_RUN = ("predictions.safetensors", "last.safetensors", "best.safetensors", "ema.safetensors")
 DIGITS = 64  # of a SHA-256 sum
 
 
@@ -136,12 +136,13 @@ def named_path(text):
 
 
 def weights_of(text):
-    """The weights file that a file, RUN or RUN:best means, as in `ekd evaluate`."""
-    path, best = Path(text), False
-    if not path.exists() and text.endswith(":best"):
-        path, best = Path(text[: -len(":best")]), True
+    """The weights file that a file, RUN, RUN:best or RUN:ema means, as in `ekd evaluate`."""
+    path, which = Path(text), "last"
+    if not path.exists() and text.endswith((":best", ":ema")):
+        run, _, which = text.rpartition(":")
+        path = Path(run)
     if path.is_dir():
-        path = path / ("best.safetensors" if best else "last.safetensors")
+        path = path / f"{which}.safetensors"
     if not path.is_file():
         raise Problem(f"{path}: no such file")
     return path

@@ -48,7 +48,7 @@ CommandRow add_evaluate_command(CLI::App& root, GlobalOptions& global) {
       root.add_subcommand("evaluate", "Accuracy and calibration of a model, a weighted ensemble, or saved predictions");
   auto options = std::make_shared<EvaluateOptions>();
   app->add_option("RUN_OR_WEIGHTS", options->models,
-                  "RUN, RUN:best or a weights file, each with @WEIGHT in an ensemble");
+                  "RUN, RUN:best, RUN:ema or a weights file, each with @WEIGHT in an ensemble");
   app->add_option("--predictions", options->predictions, "saved predictions, with @WEIGHT; repeat for several")
       ->expected(1)
       ->take_all()

@@ -67,7 +67,7 @@ Settings::Settings(CLI::App& app, const std::vector<Field>& fields) : app_(app) 
                    ->expected(1)
                    ->take_all()
                    ->allow_extra_args(false);
-      option->type_name(field.accepted.names.empty() ? "VALUE" : "NAME");
+      option->type_name(field.accepted.names.empty() || field.accepted.or_number ? "VALUE" : "NAME");
     }
     option->group(title(field.key.substr(0, field.key.find('.'))));
     keys_[option] = field.key;

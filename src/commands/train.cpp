@@ -63,8 +63,9 @@ std::string result_text(const nlohmann::ordered_json& result) {
   const std::string best_name =
       fmt::format("best, epoch {} (chosen on {}{})", best.at("epoch").get<std::int64_t>() + 1,
                   best.at("selected_on").get<std::string>(), by == "accuracy" ? "" : " by " + by);
-  return result.at("model").get<std::string>() + " on the test set\n" +
-         metrics_table({{"last", metrics_from_json(result.at("last"))}, {best_name, metrics_from_json(best)}});
+  std::vector<NamedMetrics> rows{{"last", metrics_from_json(result.at("last"))}, {best_name, metrics_from_json(best)}};
+  if (result.contains("ema")) rows.push_back({"ema", metrics_from_json(result["ema"])});
+  return result.at("model").get<std::string>() + " on the test set\n" + metrics_table(rows);
 }
 
 // The result of a finished run is read from its file, which somebody may have edited.

@@ -104,6 +104,13 @@ std::string write_whole(const fs::path& path, std::span<const std::span<const st
   return is_file ? replace(end_of_links(path), pieces) : write_into(path, pieces);
 }
 
+fs::file_status status_of(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::status_known(status)) throw IoError(path.string() + ": cannot look: " + error.message());
+  return status;
+}
+
 }  // namespace
 
 void write_file_atomically(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
@@ -142,13 +149,6 @@ std::vector<std::byte> read_file(const fs::path& path) {
   }
   bytes.resize(filled);
   return bytes;
-}
-
-static fs::file_status status_of(const fs::path& path) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (!fs::status_known(status)) throw IoError(path.string() + ": cannot look: " + error.message());
-  return status;
 }
 
 bool path_exists(const fs::path& path) { return fs::exists(status_of(path)); }

@@ -33,7 +33,8 @@ std::string accepted_text(const Field& field) {
     std::string operator()(double*) const { return range_text("a number", accepted); }
     std::string operator()(std::optional<double>*) const { return range_text("a number", accepted) + ", or null"; }
     std::string operator()(std::string*) const {
-      return accepted.names.empty() ? "a text" : "one of " + join(accepted.names);
+      if (accepted.names.empty()) return "a text";
+      return "one of " + join(accepted.names) + (accepted.or_number ? ", or " + range_text("a number", accepted) : "");
     }
     std::string operator()(std::vector<std::int64_t>*) const {
       return "a list of " + range_text("whole numbers", accepted);

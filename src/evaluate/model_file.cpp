@@ -141,23 +141,30 @@ std::string digest(const std::vector<NamedTensor>& state) {
   return hash.hex();
 }
 
+// "RUN:best" and "RUN:ema" in two, unless the whole text is a path that exists.
+std::pair<std::string, std::string> split_source(const std::string& text) {
+  if (!path_exists(text))
+    for (const std::string suffix : {":best", ":ema"})
+      if (text.ends_with(suffix)) return {text.substr(0, text.size() - suffix.size()), suffix};
+  return {text, ""};
+}
+
 }  // namespace
 
+bool source_exists(const std::string& text) { return path_exists(split_source(text).first); }
+
 ModelSource resolve_model_source(const std::string& text) {
-  std::string path = text;
-  bool best = false;
-  if (!path_exists(path) && path.ends_with(":best")) {
-    path.resize(path.size() - 5);
-    best = true;
-  }
+  const auto [path, which] = split_source(text);
   if (!path_exists(path)) throw WeightsError(path + ": no such run or weights file");
   if (!is_folder(path)) {
-    if (best) throw WeightsError(path + ": ':best' goes with a run, not with a file");
+    if (!which.empty()) throw WeightsError(path + ": '" + which + "' goes with a run, not with a file");
     return {text, path, {}};
   }
-  const fs::path file = best ? RunFiles(path).best() : RunFiles(path).last();
+  const RunFiles files(path);
+  const fs::path file = which == ":best" ? files.best() : which == ":ema" ? files.ema() : files.last();
   if (!path_exists(file))
-    throw WeightsError(path + ": holds no " + file.filename().string() + ": not a run, or none with a finished epoch");
+    throw WeightsError(path + ": holds no " + file.filename().string() + ": not a run, or none with a finished epoch" +
+                       (which == ":ema" ? ", or one without --ema" : ""));
   if (run_state(path) != RunState::kFinished)
     spdlog::warn("{}: this run is not finished; its weights so far are used", path);
   return {text, file, path};

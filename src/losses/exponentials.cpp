@@ -9,11 +9,11 @@
 
 namespace ekd {
 
-// x²/2 · (1 + x/3 · (1 + x/4 · …)); the first term that is left out is below 2 / 12! · |x|^10 of the whole.
+// x²/2 · (1 + x/3 · (1 + x/4 · …)); the first term that is left out is below 2 / (last + 1)! of the whole.
 at::Tensor exp_remainder(const at::Tensor& x) {
-  constexpr int kLast = 11;
-  at::Tensor series = x / kLast + 1;
-  for (int n = kLast - 1; n >= 3; --n) series.mul_(x).div_(n).add_(1);
+  const int last = x.scalar_type() == at::kDouble ? 19 : 11;
+  at::Tensor series = x / last + 1;
+  for (int n = last - 1; n >= 3; --n) series.mul_(x).div_(n).add_(1);
   return series.mul_(x).mul_(x).div_(2);
 }
 

@@ -7,7 +7,7 @@
 
 namespace ekd {
 
-// e^x − 1 − x to float32's relative precision, for |x| ≤ 1; elsewhere it means nothing.
+// e^x − 1 − x to the dtype's relative precision, for |x| ≤ 1; elsewhere it means nothing.
 at::Tensor exp_remainder(const at::Tensor& x);
 
 // log of the mean of e^x over a dimension, which is kept with size 1; with relative precision where all x are near 0.

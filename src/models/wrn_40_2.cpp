@@ -70,6 +70,15 @@ class WideResNet final : public Network {
         bn1(root() / "bn1", 64 * widen),
         fc(root() / "fc", 64 * widen, spec.classes, BiasStart::kZero) {}
 
+  Outputs with_preactivations(Outputs outputs) const override {
+    const BatchNorm* const behind[] = {&block2.layer[0].bn1, &block3.layer[0].bn1, &bn1};
+    for (int stage = 0; stage < 3; ++stage) {
+      const auto [name, tensor] = outputs.features[stage];
+      outputs.features.push_back({name + std::string(kPreactivation), (*behind[stage])(tensor, /*training=*/false)});
+    }
+    return outputs;
+  }
+
  private:
   Outputs run(const Activation& images, bool training) const override {
     const Activation stage1 = block1(conv1(images), training);
@@ -87,7 +96,8 @@ class WideResNet final : public Network {
 
 }  // namespace
 
-// Features: "block1", "block2", "block3" (32, 64 and 128 channels, before their activation) and "pooled" [N, 128].
+// Features: "block1", "block2", "block3" (32, 64 and 128 channels, before normalisation and activation) and "pooled"
+// [N, 128]; with_preactivations adds "block1.preactivation" and so on.
 std::unique_ptr<Classifier> make_wrn_40_2(const ModelSpec& spec, std::uint64_t seed) {
   return std::make_unique<WideResNet>(spec, seed, /*depth=*/40, /*widen=*/2);
 }

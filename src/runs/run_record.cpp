@@ -62,7 +62,8 @@ std::vector<RecordedTeacher> recorded_teachers(const std::filesystem::path& path
   std::vector<RecordedTeacher> teachers;
   try {
     for (const auto& teacher : read_run_record(path).value("teachers", nlohmann::json::array()))
-      teachers.push_back({teacher.at("name"), teacher.at("sha256")});
+      teachers.push_back({teacher.at("name"), teacher.at("sha256"), teacher.value("weight", 1.0),
+                          teacher.value("val", nlohmann::json())});
   } catch (const nlohmann::json::exception&) {
     return {};
   }

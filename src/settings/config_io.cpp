@@ -17,6 +17,20 @@ bool in_range(double value, const Accepted& accepted) {
          (accepted.above_min ? value > accepted.min : value >= accepted.min);
 }
 
+template <class Number>
+std::optional<nlohmann::json> number_from(const std::string& text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size() || text.empty()) return std::nullopt;
+  return nlohmann::json(number);
+}
+
+// The shortest text of this number: 2 for 2.0. Equal numbers are equal texts.
+std::string shortest_text(double number) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, number).ptr};
+}
+
 // Sets a value from JSON; returns false where it does not fit, and the caller, who knows the field, says what would.
 struct FromJson {
   const nlohmann::json& json;
@@ -43,6 +57,14 @@ struct FromJson {
     return true;
   }
   bool operator()(std::string* value) const {
+    if (accepted.or_number) {
+      const auto typed = json.is_string() ? number_from<double>(json.get_ref<const std::string&>()) : std::nullopt;
+      double number = 0;
+      if (FromJson{typed.value_or(json), accepted}(&number)) {
+        *value = shortest_text(number);
+        return true;
+      }
+    }
     if (!json.is_string()) return false;
     const auto& text = json.get_ref<const std::string&>();
     const bool free = accepted.names.empty() || (accepted.or_empty && text.empty());
@@ -70,14 +92,6 @@ struct ToJson {
     return *value ? nlohmann::json(**value) : nlohmann::json();
   }
 };
-
-template <class Number>
-std::optional<nlohmann::json> number_from(const std::string& text) {
-  Number number{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return nlohmann::json(number);
-}
 
 // Text becomes the JSON value it stands for, so that both ways in share one check.
 struct JsonFromText {

@@ -26,6 +26,11 @@ std::vector<Field> optim_fields(OptimConfig& optim) {
        "onecycle: share of the training in which the rate rises"},
       {"optim.onecycle_start", &optim.onecycle_start, between(0, 1), "", "onecycle: first rate as a share of lr"},
       {"optim.onecycle_final", &optim.onecycle_final, between(0, 1), "", "onecycle: last rate as a share of lr"},
+      {"optim.ema",
+       &optim.ema,
+       {.min = 0, .max = 0.999999, .names = {}},
+       "--ema",
+       "decay per step of an exponential moving average of the weights; 0: none"},
   };
 }
 

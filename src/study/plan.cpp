@@ -10,6 +10,7 @@
 #include "ekd/core/text.h"
 #include "ekd/study/ordering.h"
 #include "ekd/study/report_table.h"
+#include "ekd/train/teacher.h"
 
 namespace ekd {
 namespace {
@@ -18,6 +19,7 @@ using nlohmann::json;
 
 constexpr Command kCommands[] = {Command::kTrainTeacher, Command::kTrainStudent, Command::kDistill};
 constexpr int kMaxExtends = 8;
+constexpr std::string_view kAveraged = ":ema";
 
 std::vector<std::string> command_names() {
   std::vector<std::string> names;
@@ -171,7 +173,13 @@ PlanRun read_run(const PlanReader& reader, const json& row, const Layers& layers
   run.command = *found;
   if (const auto of_command = layers.find(command); of_command != layers.end()) run.layers = of_command->second;
   if (row.contains("config")) run.layers.push_back(row["config"]);
-  run.teachers = reader.texts(row, "teachers");
+  for (const auto& text : reader.texts(row, "teachers")) {
+    const auto teacher = split_weight(text);
+    if (!teacher)
+      reader.reject(where + ": '" + text + "': a teacher is RUN or RUN@WEIGHT, the weight a number in (0, 1e9]");
+    run.teachers.push_back(teacher->first);
+    run.teacher_weights.push_back(teacher->second);
+  }
   if (run.teachers.empty() == (run.command == Command::kDistill))
     reader.reject(where + ": 'teachers' go with distill, and distill with 'teachers'");
   run.paper = reader.paper(row);
@@ -187,7 +195,10 @@ PlanEvaluation read_evaluation(const PlanReader& reader, const json& row) {
     reader.check_keys(member, where + ": a member", {"run", "weight"});
     const json weight = member.contains("weight") ? member["weight"] : json(1);
     if (!weight.is_number() || weight.get<double>() <= 0) reader.reject(where + ": a weight is a number > 0");
-    evaluation.members.push_back({reader.text(member, "run", where + ": a member"), weight.get<double>()});
+    std::string run = reader.text(member, "run", where + ": a member");
+    const bool averaged = run.ends_with(kAveraged);
+    if (averaged) run.resize(run.size() - kAveraged.size());
+    evaluation.members.push_back({run, weight.get<double>(), averaged});
   }
   if (evaluation.members.empty()) reader.reject(where + " has no members");
   evaluation.paper = reader.paper(row);

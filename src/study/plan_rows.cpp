@@ -55,8 +55,11 @@ Config run_config(const PlanRequest& request, const PlanRun& run, std::int64_t s
   if (request.as_made) apply_recorded(request, run, seed, fields, given);
   take_loss_defaults(config.distill, given);
   config.run.seed = seed;
-  for (const auto& teacher : run.teachers)
-    config.distill.teachers.push_back(teacher + "=" + plan_folder(request.out, teacher, seed).string());
+  for (std::size_t k = 0; k < run.teachers.size(); ++k) {
+    const double weight = run.teacher_weights[k];
+    config.distill.teachers.push_back(run.teachers[k] + "=" + plan_folder(request.out, run.teachers[k], seed).string() +
+                                      (weight == 1 ? "" : fmt::format("@{}", weight)));
+  }
   return config;
 }
 
@@ -79,6 +82,23 @@ std::vector<PlanRow> all_rows(const PlanRequest& request) {
     }
   }
   return rows;
+}
+
+// Throws UsageError where a row could not be made when its turn comes.
+void check_settings(const PlanRequest& request, const std::vector<PlanRow>& rows) {
+  for (const auto& row : rows) {
+    const std::string where = request.plan.path.string() + ": '" + row.name + "': ";
+    if (row.run != nullptr && row.run->command == Command::kDistill) {
+      try {
+        check_distillation(row.config);
+      } catch (const UsageError& error) {
+        throw UsageError(where + error.what());
+      }
+    }
+    for (std::size_t k = 0; row.evaluation != nullptr && k < row.needs.size(); ++k)
+      if (row.evaluation->members[k].averaged && rows[row.needs[k]].config.optim.ema == 0)
+        throw UsageError(where + row.evaluation->members[k].run + ":ema has no averaged weights: optim.ema is 0");
+  }
 }
 
 void check_only(const PlanRequest& request, const std::vector<PlanRow>& rows) {
@@ -146,6 +166,8 @@ class Conflicts {
     std::vector<std::string> names, found;
     for (const auto& teacher : teachers) names.push_back(teacher.name);
     if (names != row.run->teachers) return {"teachers (" + join(row.run->teachers) + ", was " + join(names) + ")"};
+    if (!std::ranges::equal(teachers, row.run->teacher_weights, {}, &RecordedTeacher::weight))
+      return {"the weights of its teachers"};
     for (std::size_t k = 0; k < row.needs.size(); ++k) {
       const std::size_t need = row.needs[k];
       const std::string name = rows_[need].folder.filename().string();
@@ -177,11 +199,13 @@ class Conflicts {
   static std::vector<std::string> other_members(const PlanRow& row) {
     const auto members = stored_members(row.folder);
     if (members.empty()) return {};
-    const auto text = [](const std::string& run, double weight) { return fmt::format("{}@{:g}", run, weight); };
+    const auto text = [](const std::string& run, const auto& member) {
+      return fmt::format("{}{}@{:g}", run, member.averaged ? ":ema" : "", member.weight);
+    };
     std::vector<std::string> now, before;
     for (const auto& member : row.evaluation->members)
-      now.push_back(text(plan_folder("", member.run, row.seed).string(), member.weight));
-    for (const auto& member : members) before.push_back(text(member.run, member.weight));
+      now.push_back(text(plan_folder("", member.run, row.seed).string(), member));
+    for (const auto& member : members) before.push_back(text(member.run, member));
     if (now == before) return {};
     return {"members (" + join(now) + ", was " + join(before) + ")"};
   }
@@ -207,8 +231,7 @@ std::string batch_settings(const PlanRow& row) {
 }
 
 bool share_a_teacher(const PlanRow& a, const PlanRow& b) {
-  return std::ranges::find_first_of(a.config.distill.teachers, b.config.distill.teachers) !=
-         a.config.distill.teachers.end();
+  return std::ranges::find_first_of(a.needs, b.needs) != a.needs.end();
 }
 
 bool distils(const PlanRow& row) { return row.run != nullptr && row.run->command == Command::kDistill; }
@@ -218,6 +241,7 @@ bool distils(const PlanRow& row) { return row.run != nullptr && row.run->command
 std::vector<PlanRow> unroll_plan(const PlanRequest& request) {
   const std::vector<PlanRow> rows = all_rows(request);
   check_only(request, rows);
+  if (!request.as_made) check_settings(request, rows);
   std::map<std::size_t, std::size_t> new_index;
   std::vector<PlanRow> selected;
   for (const std::size_t i : selection(request, rows)) {
@@ -233,9 +257,11 @@ std::vector<StoredMember> stored_members(const std::filesystem::path& evaluation
   const auto result = read_own_json(path);
   std::vector<StoredMember> members;
   try {
-    for (const auto& member : result.value("members", nlohmann::json::array()))
-      members.push_back({std::filesystem::path(member.at("path").get<std::string>()).parent_path().filename(),
-                         member.value("weight", 1.0), member.value("result_sha256", "")});
+    for (const auto& member : result.value("members", nlohmann::json::array())) {
+      const std::filesystem::path file = member.at("path").get<std::string>();
+      members.push_back({file.parent_path().filename(), member.value("weight", 1.0),
+                         file.filename() == RunFiles("").ema_predictions(), member.value("result_sha256", "")});
+    }
   } catch (const nlohmann::json::exception&) {
     throw WeightsError(path.string() + ": is damaged: its members are no list of paths and weights");
   }

@@ -38,6 +38,7 @@ RowStatus status_of(const PlanRow& row);
 struct StoredMember {
   std::string run;  // the folder's name
   double weight = 1;
+  bool averaged = false;
   std::string result_sha256;  // of the run's result.json then; empty where that was not written down
 };
 

@@ -22,15 +22,21 @@ namespace {
 
 constexpr std::chrono::milliseconds kPoll{500};
 
-// The weighted ensemble of the members' saved predictions; `file` is their name in each run's folder.
-EvaluationResult evaluate_members(const PlanRequest& request, const PlanRow& row, const std::string& file,
+std::filesystem::path predictions_of(const PlanRequest& request, const PlanRow& row, const PlanMember& member,
+                                     bool validation) {
+  const RunFiles files(plan_folder(request.out, member.run, row.seed));
+  if (member.averaged) return validation ? files.ema_val_predictions() : files.ema_predictions();
+  return validation ? files.val_predictions() : files.predictions();
+}
+
+// The weighted ensemble of the members' saved predictions of a split.
+EvaluationResult evaluate_members(const PlanRequest& request, const PlanRow& row, bool validation,
                                   const std::filesystem::path& save) {
   EvaluationRequest evaluation;
   evaluation.device = "cpu";
   evaluation.save_predictions = save.string();
   for (const auto& member : row.evaluation->members)
-    evaluation.members.push_back(
-        {(plan_folder(request.out, member.run, row.seed) / file).string(), member.weight, true});
+    evaluation.members.push_back({predictions_of(request, row, member, validation).string(), member.weight, true});
   return run_evaluation(evaluation);
 }
 
@@ -38,11 +44,11 @@ void make_evaluation(const PlanRequest& request, const PlanRow& row) {
   const RunDir dir(row.folder);
   if (state_of_files(row) == RowState::kDone) return;
   const bool validated = std::ranges::all_of(row.evaluation->members, [&](const PlanMember& member) {
-    return path_exists(plan_folder(request.out, member.run, row.seed) / dir.val_predictions().filename());
+    return path_exists(predictions_of(request, row, member, /*validation=*/true));
   });
-  if (validated) evaluate_members(request, row, dir.val_predictions().filename().string(), dir.val_predictions());
+  if (validated) evaluate_members(request, row, /*validation=*/true, dir.val_predictions());
   const auto [metrics, temperature, nll, members] =
-      evaluate_members(request, row, dir.predictions().filename().string(), dir.predictions());
+      evaluate_members(request, row, /*validation=*/false, dir.predictions());
   const nlohmann::ordered_json result = {
       {"command", "evaluate"}, {"seed", row.seed}, {"members", members_json(members)}, {"last", to_json(metrics)}};
   write_file_atomically(dir.result(), json_text(result, 2) + "\n");

@@ -72,7 +72,7 @@ std::map<std::string, std::string> recipe_of(const fs::path& folder) {
     if (stored ? !free : kResult.contains(key)) recipe.emplace(key, value);
   }
   if (const auto teachers = recipe.find("distill.teachers"); teachers != recipe.end())
-    teachers->second = std::regex_replace(teachers->second, std::regex("-s[0-9]+(?=\"|:)"), "");
+    teachers->second = std::regex_replace(teachers->second, std::regex("-s[0-9]+(?=\"|:|@)"), "");
   return recipe;
 }
 

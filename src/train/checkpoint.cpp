@@ -12,6 +12,7 @@ namespace {
 constexpr const char* kModel = "model.";
 constexpr const char* kObjective = "objective.";
 constexpr const char* kMomentum = "optim.";
+constexpr const char* kAverage = "ema.";
 constexpr const char* kBest = "best.";
 constexpr const char* kSums = "progress.sums";
 constexpr const char* kTeachers = "distill.teachers";
@@ -107,6 +108,12 @@ void check_identity(const RunIdentity& now, const nlohmann::json& stored, const 
   if (stored.at("teacher_sha256").get<std::vector<std::string>>() != now.teacher_sha256) {
     throw UsageError(path + ": the teachers are not those this run began with (their sha256 differ)");
   }
+  const std::vector<double> weights =
+      stored.value("teacher_weights", std::vector<double>(now.teacher_sha256.size(), 1.0));
+  if (weights != now.teacher_weights) {
+    throw UsageError(path + ": the teachers' weights are " + json_text(nlohmann::json(now.teacher_weights)) +
+                     ", and were " + json_text(nlohmann::json(weights)) + " when this run began");
+  }
 }
 
 void check_position(Position at, Position end, const std::string& path) {
@@ -124,7 +131,8 @@ void check_names(const TensorFile& file) {
     throw WeightsError(file.path + ": unexpected tensor '" + file.foreign.begin()->first + "'");
   for (const auto& tensor : file.tensors) {
     const bool known = tensor.name.starts_with(kModel) || tensor.name.starts_with(kObjective) ||
-                       tensor.name.starts_with(kMomentum) || tensor.name.starts_with(kBest) || tensor.name == kSums;
+                       tensor.name.starts_with(kMomentum) || tensor.name.starts_with(kAverage) ||
+                       tensor.name.starts_with(kBest) || tensor.name == kSums;
     if (!known) throw WeightsError(file.path + ": unexpected tensor '" + tensor.name + "'");
   }
 }
@@ -136,6 +144,7 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
   append(tensors, kModel, checkpoint.model);
   append(tensors, kObjective, checkpoint.objective);
   append(tensors, kMomentum, checkpoint.momentum);
+  append(tensors, kAverage, checkpoint.average);
   append(tensors, kBest, checkpoint.best.weights);
   tensors.push_back({kSums, checkpoint.sums});
   const nlohmann::json own = {{"kind", "checkpoint"},
@@ -144,6 +153,7 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
                               {"settings", checkpoint.identity.settings},
                               {"dataset_sha256", checkpoint.identity.dataset_sha256},
                               {"teacher_sha256", checkpoint.identity.teacher_sha256},
+                              {"teacher_weights", checkpoint.identity.teacher_weights},
                               {"compute", checkpoint.identity.compute},
                               {"best_epoch", checkpoint.best.epoch},
                               {"best_value", checkpoint.best.value},
@@ -186,8 +196,10 @@ void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint, 
     copy_into(checkpoint.best.weights, file, kBest);
   }
   // All groups are checked, on copies, before one is written: copy_into checks no other than its own.
-  const std::pair<const char*, const std::vector<NamedTensor>&> groups[] = {
-      {kMomentum, checkpoint.momentum}, {kObjective, checkpoint.objective}, {kModel, checkpoint.model}};
+  const std::pair<const char*, const std::vector<NamedTensor>&> groups[] = {{kMomentum, checkpoint.momentum},
+                                                                            {kAverage, checkpoint.average},
+                                                                            {kObjective, checkpoint.objective},
+                                                                            {kModel, checkpoint.model}};
   for (const auto& [prefix, live] : groups) copy_into(clones_of(live), file, prefix);
   for (const auto& [prefix, live] : groups) copy_into(live, file, prefix);
 }

@@ -54,6 +54,7 @@ Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_e
            device_of(*setup_.model).is_cuda() ? RateIn::kTensor : RateIn::kHost),
       sums_(device_of(*setup_.model)),
       steps_(device_of(*setup_.model), setup_.graph, folder()) {
+  if (setup_.optim.ema > 0) average_.emplace(*setup_.model, setup_.optim.ema);
   if (setup_.objective.needs().epoch)
     epoch_ = at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(device_of(*setup_.model)));
   if (path_exists(dir_.checkpoint())) resume();
@@ -95,6 +96,7 @@ void Learner::compute_step(const Batch& batch) {
   const at::Tensor total = losses.total();
   total.backward();
   sgd_.step();
+  if (average_) average_->update();
   sums_.add(losses, total, batch.size());
 }
 
@@ -138,12 +140,15 @@ void Learner::check_finite(const Batch* batch) const {
   throw not_finite("the loss term '" + bad.term + "' is", "at", at, "; try a lower --lr or --warmup-epochs");
 }
 
-std::optional<Metrics> Learner::evaluate_epoch() {
+bool Learner::evaluates() const {
   const bool last = position_.epoch + 1 == setup_.optim.epochs;
-  if (!last && (position_.epoch + 1) % setup_.eval_every != 0) return std::nullopt;
-  const Predictions predictions = predict(*setup_.model, setup_.watched.set, setup_.predict);
+  return last || (position_.epoch + 1) % setup_.eval_every == 0;
+}
+
+Metrics Learner::evaluate(Classifier& model, const std::string& whose) const {
+  const Predictions predictions = predict(model, setup_.watched.set, setup_.predict);
   if (!predictions.logits.isfinite().all().item<bool>()) {
-    throw not_finite("the answers to the " + setup_.watched.name + " split are", "after",
+    throw not_finite("the " + whose + "answers to the " + setup_.watched.name + " split are", "after",
                      {position_.epoch, steps_per_epoch_});
   }
   return compute_metrics(scaled_logits(predictions.logits), predictions.labels, {kEpochBins});
@@ -173,7 +178,8 @@ void Learner::warn_of_divergence(double loss, const std::optional<Metrics>& metr
                setup_.teachers.empty() ? "" : " or --kd-weight (docs/method.md)");
 }
 
-void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds) {
+void Learner::log_epoch(const std::optional<Metrics>& metrics, const std::optional<Metrics>& of_average,
+                        double evaluation_seconds) {
   const auto means = sums_.means();
   nlohmann::ordered_json line = {{"epoch", position_.epoch}, {"lr", rate_at(position_.epoch, 0)}};
   std::string text = fmt::format("{}epoch {}/{}  lr {:.4g}", setup_.label, position_.epoch + 1, setup_.optim.epochs,
@@ -183,12 +189,14 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
     const bool repeats_loss = means.size() == 2 && mean.name != "loss";
     if (!repeats_loss) text += fmt::format("  {} {:.4f}", mean.name, mean.value);
   }
-  if (metrics) {
-    const std::string split = setup_.watched.name + "_";
-    for (const MetricKey& key : kEpochMetrics) line[split + column_name(key)] = metrics->values.at(key);
-    text += fmt::format("  {} accuracy {:.2f} %, nll {:.3f}, ece {:.4f}", setup_.watched.name,
-                        100 * metrics->at("accuracy"), metrics->at("nll"), metrics->at("ece", kEpochBins));
-  }
+  const auto add = [&](const Metrics& found, const std::string& columns, const std::string& name) {
+    for (const MetricKey& key : kEpochMetrics) line[columns + column_name(key)] = found.values.at(key);
+    text += fmt::format("  {} accuracy {:.2f} %, nll {:.3f}, ece {:.4f}", name, 100 * found.at("accuracy"),
+                        found.at("nll"), found.at("ece", kEpochBins));
+  };
+  const std::string& split = setup_.watched.name;
+  if (metrics) add(*metrics, split + "_", split);
+  if (of_average) add(*of_average, split + "_ema_", "ema");
   const double rate = epoch_seconds_ > 0 ? static_cast<double>(sums_.samples()) / epoch_seconds_ : 0;
   line["images_per_s"] = rate;
   line["seconds"] = epoch_seconds_ + evaluation_seconds;
@@ -199,17 +207,27 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, double evaluation
   warn_of_divergence(line["train_loss"].get<double>(), metrics);
 }
 
+nlohmann::json Learner::about_weights(const std::optional<Metrics>& metrics) const {
+  nlohmann::json about = {{"epoch", position_.epoch}};
+  if (metrics) about["metrics"] = {{setup_.watched.name, to_json(*metrics)}};
+  return about;
+}
+
 void Learner::finish_epoch() {
   check_all("after", {position_.epoch, steps_per_epoch_});
   const auto start = std::chrono::steady_clock::now();
-  const auto metrics = evaluate_epoch();
+  std::optional<Metrics> metrics, of_average;
+  if (evaluates()) {
+    metrics = evaluate(*setup_.model, "");
+    if (average_) of_average = evaluate(average_->model(), "averaged weights' ");
+  }
   const double evaluation_seconds = seconds_since(start);
-  log_epoch(metrics, evaluation_seconds);
+  log_epoch(metrics, of_average, evaluation_seconds);
   total_seconds_ += evaluation_seconds;
 
-  nlohmann::json about = {{"epoch", position_.epoch}};
-  if (metrics) about["metrics"] = {{setup_.watched.name, to_json(*metrics)}};
+  nlohmann::json about = about_weights(metrics);
   save_weights(dir_.last(), *setup_.model, about);
+  if (average_) save_weights(dir_.ema(), average_->model(), about_weights(of_average));
   if (metrics && is_best(*metrics)) {
     best_ = {position_.epoch, metrics->values.at(find_metric_column(setup_.best)->key), {}};
     for (const auto& [name, tensor] : model_state(*setup_.model))
@@ -239,7 +257,8 @@ Checkpoint Learner::checkpoint() const {
           .total_seconds = total_seconds_,
           .model = model_state(*setup_.model),
           .objective = setup_.objective.state(),
-          .momentum = sgd_.state()};
+          .momentum = sgd_.state(),
+          .average = average_ ? average_->state() : std::vector<NamedTensor>()};
 }
 
 void Learner::resume() {

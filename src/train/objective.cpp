@@ -1,6 +1,8 @@
 #include "ekd/train/objective.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/tensor.h>
 
 #include "ekd/losses/classification.h"
 
@@ -23,7 +25,7 @@ std::vector<FeatureShape> feature_shapes(Classifier& model, const at::Tensor& im
   const at::NoGradGuard no_grad;
   model.set_training(false);
   std::vector<FeatureShape> shapes;
-  for (const auto& [name, tensor] : model.forward(image).features)
+  for (const auto& [name, tensor] : model.with_preactivations(model.forward(image)).features)
     shapes.push_back({name, tensor.sizes().slice(1).vec()});
   return shapes;
 }
@@ -39,6 +41,11 @@ Objective::Objective(double js_weight, const DistillationLossRow& row, const Dis
   for (std::size_t i = 0; i < teachers_.size(); ++i) questions_[teachers_[i]].merge(loss_->teacher_features(i));
 }
 
+void Objective::scale_teachers(const std::vector<double>& temperatures) {
+  TORCH_CHECK(temperatures.size() == teachers_.size(), "one temperature a teacher");
+  temperatures_ = at::tensor(temperatures, at::kFloat);
+}
+
 LossTerms Objective::terms(const Batch& batch, const Outputs& outputs, const at::Tensor& epoch) const {
   LossTerms losses;
   losses.terms.push_back({"ce", soft_cross_entropy(outputs.logits.narrow(0, 0, batch.size()), batch.targets), 1});
@@ -46,7 +53,14 @@ LossTerms Objective::terms(const Batch& batch, const Outputs& outputs, const at:
   if (loss_ == nullptr) return losses;
   for (auto& term : losses.terms) term.weight *= ce_weight_;
   DistillationInput input{first_rows(outputs, batch.size()), {}, batch.targets, batch.labels, epoch, batch.indices};
-  for (const std::size_t teacher : teachers_) input.teachers.push_back(&batch.teachers.at(teacher));
+  std::vector<Outputs> scaled;  // the batch's answers are those of other runs, too
+  scaled.reserve(teachers_.size());
+  for (const std::size_t teacher : teachers_) {
+    const Outputs& said = batch.teachers.at(teacher);
+    if (temperatures_.defined())
+      scaled.push_back({said.logits / temperatures_[static_cast<std::int64_t>(scaled.size())], said.features});
+    input.teachers.push_back(temperatures_.defined() ? &scaled.back() : &said);
+  }
   for (auto& term : (*loss_)(input).terms) {
     term.weight *= kd_weight_;
     losses.terms.push_back(std::move(term));
@@ -63,11 +77,13 @@ std::vector<NamedTensor> Objective::parameters() const {
 std::vector<NamedTensor> Objective::state() const {
   std::vector<NamedTensor> all = parameters();
   if (loss_ != nullptr) append_named(all, loss_->buffers());
+  if (temperatures_.defined()) all.push_back({"teacher_temperatures", temperatures_});
   return all;
 }
 
 void Objective::to(at::Device device) {
   if (loss_ != nullptr) loss_->to(device);
+  if (temperatures_.defined()) temperatures_ = temperatures_.to(device);
 }
 
 }  // namespace ekd

@@ -6,12 +6,14 @@
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"
+#include "ekd/core/text.h"
 #include "ekd/settings/config.h"
 #include "ekd/settings/config_io.h"
 #include "ekd/settings/stored_settings.h"
 #include "ekd/train/finished_run.h"
 #include "train/result.h"
 #include "train/schedule.h"
+#include "train/teacher_calibration.h"
 
 namespace ekd {
 namespace {
@@ -86,23 +88,56 @@ void RunUnderWay::prepare(SharedSetup& shared) {
 // A finished run's teachers are those of its record, wherever they lie.
 void RunUnderWay::check_teachers() const {
   std::vector<std::string> before;
-  for (const auto& teacher : recorded_teachers(RunFiles(request_.run_dir).record())) before.push_back(teacher.sha256);
+  std::vector<double> weights;
+  for (const auto& teacher : recorded_teachers(RunFiles(request_.run_dir).record())) {
+    before.push_back(teacher.sha256);
+    weights.push_back(teacher.weight);
+  }
   if (before != setup_.identity.teacher_sha256) {
     throw UsageError(request_.run_dir.string() +
                      ": the teachers are not those this run was trained with (their sha256 differ)");
   }
+  if (weights != setup_.identity.teacher_weights)
+    throw UsageError(request_.run_dir.string() + ": the teachers' weights are not those this run was trained with");
 }
 
-void RunUnderWay::begin(const SharedSetup& shared, const std::vector<std::string>& group) {
+// A run that goes on has its temperatures in the checkpoint, and what was measured when it began in its record.
+void RunUnderWay::calibrate_teachers(SharedSetup& shared) {
+  const bool goes_on = path_exists(dir_->checkpoint());
+  const auto before = recorded_teachers(dir_->record());
+  const std::string& setting = request_.config.distill.teacher_temperature;
+  for (std::size_t i = 0; i < setup_.teachers.size(); ++i) {
+    const Teacher& teacher = setup_.teachers[i];
+    TeacherCalibration calibration;
+    if (!goes_on)
+      calibration = calibrate_teacher(teacher, setting, shared);
+    else if (i < before.size() && before[i].sha256 == teacher.sha256)
+      calibration.val = before[i].val;
+    if (!calibration.warning.empty()) warnings_.push_back("teacher " + teacher.name + ": " + calibration.warning);
+    if (setting != "none") setup_.teacher_temperatures.push_back(calibration.temperature);
+    teachers_.push_back({{"name", teacher.name},
+                         {"path", teacher.path},
+                         {"sha256", teacher.sha256},
+                         {"weight", teacher.weight},
+                         {"temperature", nullptr},
+                         {"val", calibration.val}});
+  }
+}
+
+void RunUnderWay::begin(SharedSetup& shared, const std::vector<std::string>& group) {
   dir_.emplace(request_.run_dir);
   check_request(request_);  // again: another process may have been here before the lock was ours
   if (take_finished()) return;
   if (run_state(request_.run_dir) == RunState::kFinished && !path_exists(dir_->checkpoint()))
     throw WeightsError(dir_->checkpoint().string() + ": no such file; without it this finished run cannot go on");
   const std::string label = group.empty() ? "" : request_.run_dir.filename().string() + ": ";
+  calibrate_teachers(shared);
   LearnerSetup setup = learner_setup(request_, setup_, shared, label);
   setup.work = work();
   learner_ = std::make_unique<Learner>(std::move(setup), *dir_, shared.stream->steps_per_epoch());
+  const at::Tensor& temperatures = learner_->setup().objective.teacher_temperatures();
+  for (std::size_t i = 0; temperatures.defined() && i < teachers_.size(); ++i)
+    teachers_[i]["temperature"] = temperatures[static_cast<std::int64_t>(i)].item<double>();
   const Config before =
       learner_->began_on().empty() ? request_.config : stored_settings(request_.run_dir, request_.command);
   // Nothing is in the way: from here on the folder changes.
@@ -126,7 +161,7 @@ void RunUnderWay::announce(const SharedSetup& shared, const Config& before) cons
   for (const auto& teacher : setup_.teachers)
     spdlog::debug("{}: teacher {}: {}, {}, sha256 {}", learner_->folder(), teacher.name, teacher.path,
                   teacher.model->spec().name, teacher.sha256);
-  if (learner_->began_on().empty()) return;
+  if (learner_->began_on().empty()) return announce_calibration();
   spdlog::info("{}: going on at {}", learner_->folder(), learner_->place());
   if (learner_->began_on() != compute)
     spdlog::warn("resuming on '{}', this run began on '{}': the same bits are not promised", compute,
@@ -144,6 +179,24 @@ void RunUnderWay::announce(const SharedSetup& shared, const Config& before) cons
       rate(config, last + 1), config.optim.epochs);
 }
 
+// How well teachers are calibrated on the validation split, before and after their temperatures.
+void RunUnderWay::announce_calibration() const {
+  for (const auto& teacher : teachers_) {
+    const auto &temperature = teacher["temperature"], &val = teacher["val"];
+    std::vector<std::string> parts;
+    const auto numbers = [&val](const char* nll, const char* ece) {
+      return fmt::format("nll {:.4f}, ece {:.4f}", val[nll].get<double>(), val[ece].get<double>());
+    };
+    if (!val.is_null()) parts.push_back(numbers("nll", "ece15") + " on " + val["n"].dump() + " validation images");
+    if (!temperature.is_null()) parts.push_back(fmt::format("temperature {:.4g}", temperature.get<double>()));
+    if (parts.size() == 2) parts.push_back(numbers("nll_scaled", "ece15_scaled"));
+    if (parts.empty()) continue;
+    spdlog::log(temperature.is_null() ? spdlog::level::debug : spdlog::level::info, "{}: teacher {}: {}",
+                learner_->folder(), teacher["name"].get<std::string>(), join(parts, "; "));
+  }
+  for (const auto& warning : warnings_) spdlog::warn("{}: {}", learner_->folder(), warning);
+}
+
 void RunUnderWay::complete(const SharedSetup& shared) {
   outcome_.result = make_result(request_.command, request_.config, shared.data, *learner_, *dir_);
   record_->end("finished");
@@ -159,17 +212,14 @@ void RunUnderWay::stop(int request) {
 }
 
 Provenance RunUnderWay::provenance(const SharedSetup& shared, const std::vector<std::string>& group) const {
-  Provenance record{.command_line = request_.command_line,
-                    .command = command_name(request_.command),
-                    .compute = compute_description(shared.device),
-                    .precision = precision_name(shared.precision),
-                    .dataset_sha256 = shared.data.sha256,
-                    .teachers = nlohmann::json::array(),
-                    .group = group,
-                    .overrides = request_.overrides};
-  for (const auto& teacher : setup_.teachers)
-    record.teachers.push_back({{"name", teacher.name}, {"path", teacher.path}, {"sha256", teacher.sha256}});
-  return record;
+  return {.command_line = request_.command_line,
+          .command = command_name(request_.command),
+          .compute = compute_description(shared.device),
+          .precision = precision_name(shared.precision),
+          .dataset_sha256 = shared.data.sha256,
+          .teachers = teachers_,
+          .group = group,
+          .overrides = request_.overrides};
 }
 
 }  // namespace ekd

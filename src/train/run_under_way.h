@@ -23,7 +23,7 @@ class RunUnderWay {
   // and so may `begin`, which takes the lock; `group`: the names of the runs that share its batches.
   void check();
   void prepare(SharedSetup& shared);
-  void begin(const SharedSetup& shared, const std::vector<std::string>& group);
+  void begin(SharedSetup& shared, const std::vector<std::string>& group);
   void complete(const SharedSetup& shared);  // after the last epoch
   void stop(int request);                    // before it
 
@@ -42,13 +42,17 @@ class RunUnderWay {
  private:
   bool take_finished();
   void check_teachers() const;
+  void calibrate_teachers(SharedSetup& shared);
   void announce(const SharedSetup& shared, const Config& before) const;
+  void announce_calibration() const;
   Provenance provenance(const SharedSetup& shared, const std::vector<std::string>& group) const;
 
   const TrainingRequest& request_;
   bool trains_ = true;
   at::Device device_ = at::kCPU;
   RunSetup setup_;
+  nlohmann::json teachers_ = nlohmann::json::array();  // as run.json has them
+  std::vector<std::string> warnings_;                  // of their temperatures
   std::optional<RunDir> dir_;
   std::optional<RunRecord> record_;
   std::unique_ptr<LogFile> log_;

@@ -47,11 +47,15 @@ LossContext loss_context(const DistillationLossRow& row, const TrainingRequest& 
                          const SharedSetup& shared) {
   LossContext context{.classes = shared.data.classes,
                       .seed = static_cast<std::uint64_t>(request.config.run.seed),
-                      .labels = shared.data.train.labels};
+                      .labels = shared.data.train.labels,
+                      .teacher_weights = run.identity.teacher_weights};
   if (!row.needs.features) return context;
   const at::Tensor image = at::zeros_like(shared.data.train.images.narrow(0, 0, 1), at::kFloat);
   context.student = feature_shapes(*run.model, image);
-  for (const auto& teacher : run.teachers) context.teachers.push_back(feature_shapes(*teacher.model, image));
+  for (const auto& teacher : run.teachers) {
+    context.teachers.push_back(feature_shapes(*teacher.model, image));
+    context.teacher_names.push_back(teacher.name);
+  }
   return context;
 }
 
@@ -69,23 +73,31 @@ Objective make_objective(const TrainingRequest& request, const RunSetup& run, co
   }
   const DistillConfig& distill = request.config.distill;
   const DistillationLossRow& row = distillation_loss_registry().at(distill.loss);
-  Objective objective(js_weight, row, distill, loss_context(row, request, run, shared), indices);
-  objective.to(shared.device);
-  return objective;
+  return Objective(js_weight, row, distill, loss_context(row, request, run, shared), indices);
 }
 
 }  // namespace
+
+void check_distillation(const Config& config) {
+  const DistillConfig& distill = config.distill;
+  if (distill.teachers.empty()) throw UsageError("distill needs at least one --teacher RUN_OR_WEIGHTS");
+  if (distill.kd_weight == 0 && distill.ce_weight == 0)
+    throw UsageError("--kd-weight and --ce-weight are both 0: nothing to train on");
+  if (distill.teacher_temperature == "fit" && config.data.val_size == 0)
+    throw UsageError(
+        "--teacher-temperature fit fits on the validation split, and there is none; --val-size N holds out the last N "
+        "training records");
+  std::vector<double> weights;
+  for (const auto& text : distill.teachers) weights.push_back(parse_teacher(text).weight);
+  check_combination(distillation_loss_registry().at(distill.loss), combination_registry().at(distill.kd), weights);
+}
 
 void check_request(const TrainingRequest& request) {
   if (!request.resume && run_state(request.run_dir) != RunState::kAbsent) {
     throw UsageError(request.run_dir.string() +
                      ": already holds a run; add --resume to go on with it, or name another --run-dir");
   }
-  if (request.command != Command::kDistill) return;
-  const DistillConfig& distill = request.config.distill;
-  if (distill.teachers.empty()) throw UsageError("distill needs at least one --teacher RUN_OR_WEIGHTS");
-  if (distill.kd_weight == 0 && distill.ce_weight == 0)
-    throw UsageError("--kd-weight and --ce-weight are both 0: nothing to train on");
+  if (request.command == Command::kDistill) check_distillation(request.config);
 }
 
 SharedSetup prepare_shared(const Config& config) {
@@ -110,12 +122,15 @@ RunSetup prepare_run(const TrainingRequest& request, SharedSetup& shared) {
                   .defaults = fixed_settings(default_config(request.command), request.command),
                   .dataset_sha256 = shared.data.sha256,
                   .teacher_sha256 = {},
+                  .teacher_weights = {},
                   .compute = compute_description(shared.device) + ", " + precision_name(shared.precision)};
   for (const auto& teacher : run.teachers) {
     run.identity.teacher_sha256.push_back(teacher.sha256);
+    run.identity.teacher_weights.push_back(teacher.weight);
     if (std::ranges::find(shared.teachers, teacher.path, &Teacher::path) == shared.teachers.end())
       shared.teachers.push_back(teacher);
   }
+  run.objective = make_objective(request, run, shared);
   return run;
 }
 
@@ -132,11 +147,12 @@ void prepare_stream(const Config& config, SharedSetup& shared) {
 LearnerSetup learner_setup(const TrainingRequest& request, RunSetup& run, const SharedSetup& shared,
                            const std::string& label) {
   const bool validated = shared.data.val.size() > 0;
-  Objective objective = make_objective(request, run, shared);
+  if (!run.teacher_temperatures.empty()) run.objective->scale_teachers(run.teacher_temperatures);
+  run.objective->to(shared.device);
   std::map<std::size_t, std::string> names;
   for (const auto& teacher : run.teachers) names[index_of(teacher, shared)] = teacher.name;
   return {.model = std::move(run.model),
-          .objective = std::move(objective),
+          .objective = std::move(*run.objective),
           .optim = request.config.optim,
           .eval_every = request.config.eval.every,
           .best = request.config.eval.best,

@@ -195,6 +195,9 @@ class ToPth(Shared):
         (folder / "best.safetensors").write_bytes(self.plain("shufflenet_v1"))
         convert(f"{folder}:best", self.folder / "run.pth", "--prefix", "module.")
         self.assertEqual(list(torch.load(self.folder / "run.pth", weights_only=True)), [f"module.{key}" for key in self.state()])
+        (folder / "best.safetensors").rename(folder / "ema.safetensors")
+        convert(f"{folder}:ema", self.folder / "ema.pth")
+        self.assertEqual(list(torch.load(self.folder / "ema.pth", weights_only=True)), list(self.state()))
         with self.assertRaisesRegex(Problem, "last.safetensors: no such file"):
             convert(folder, self.folder / "run.pth")
 

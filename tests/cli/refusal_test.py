@@ -108,6 +108,37 @@ class RefusedRuns(CliTest):
                 self.assertEqual(everything(self.folder), before)
 
 
+class PlacesThatCannotBeLookedAt(CliTest):
+    """A link to itself stands for every path of which the system does not say whether it exists: exit 8 and its name, not 1."""
+
+    def test_each_command_names_them(self):
+        loop = self.folder / "loop"
+        loop.symlink_to(loop)
+        long = self.folder / ("n" * 300)
+        for place in (loop, long):
+            for arguments in (
+                ("evaluate", place),
+                ("report", place),
+                ("distill", *TINY, "--teacher", place, "--run-dir", self.folder / "d"),
+                ("train-student", *TINY, "--set", f"model.init={place}", "--run-dir", self.folder / "s"),
+            ):
+                with self.subTest(arguments=arguments):
+                    run(*arguments).fails(8, place, "cannot look")
+                    self.assertFalse((self.folder / "d").exists() or (self.folder / "s").exists())
+
+    def test_in_a_run(self):
+        student = self.folder / "run"
+        run("train-student", *TINY, "--epochs", "1", "--run-dir", student).done()
+        checkpoint = student / "checkpoint.safetensors"
+        checkpoint.unlink()
+        checkpoint.symlink_to(checkpoint)
+        run("train-student", *TINY, "--epochs", "2", "--run-dir", student, "--resume").fails(8, checkpoint)
+        config = student / "config.json"
+        config.unlink()
+        config.symlink_to(config)
+        run("report", student).fails(8, config)
+
+
 class EditedPlans(CliTest):
     """One finished plan; every test edits it."""
 

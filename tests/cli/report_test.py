@@ -325,7 +325,7 @@ class Rows(CliTest):
         return folder
 
     def test_runs_are_joined_where_nothing_but_the_seed_differs(self):
-        runs = [self.write("a", seed, distill__teachers=[f"t=x/t-s{seed}", f"u=x/u-s{seed}:best"]) for seed in (0, 1)]
+        runs = [self.write("a", seed, distill__teachers=[f"t=x/t-s{seed}@2", f"u=x/u-s{seed}:best"]) for seed in (0, 1)]
         runs += [self.write("b", 0), self.write("b", 1, augment__name="cutmix", optim__epochs=3), self.write("b", 2), self.write("b", 3, augment__name="cutmix", optim__epochs=3)]
         runs += [self.write("c", 0, distill__teachers=["t=x/t-s0"]), self.write("c", 1, distill__teachers=["t=x/u-s1"])]
         ended = report(*runs, "--json")

@@ -132,16 +132,25 @@ class Seeds(TrainingTest):
 
 class Choice(TrainingTest):
     def test_the_best_epoch_is_chosen_by_what_is_asked_for(self):
-        """Four epochs of which accuracy and NLL say different ones are the best."""
-        chosen = {}
-        for metric, column, best_of in (("accuracy", "test_accuracy", max), ("nll", "test_nll", min), ("ece15", "test_ece15", min)):
-            result = self.train(metric, "--best", metric, "--epochs", "4", "--lr", "0.003", "--seed", "1", "--json").json()
-            lines = lines_of(self.folder / metric / "metrics.jsonl")
-            expected = best_of(lines, key=lambda line: line[column])["epoch"]
-            self.assertEqual((result["best"]["epoch"], result["best"]["selected_by"]), (expected, metric))
-            self.assertEqual(tensors.own(self.folder / metric / "best.safetensors")["epoch"], expected)
-            chosen[metric] = expected
-        self.assertGreater(len(set(chosen.values())), 1, chosen)
+        """Four epochs of which accuracy and NLL say different ones are the best; which seed has them depends on the CPU's rounding."""
+        chosen = {"accuracy": ("test_accuracy", max), "nll": ("test_nll", min), "ece15": ("test_ece15", min)}
+
+        def expected(folder, metric):
+            column, best_of = chosen[metric]
+            return best_of(lines_of(self.folder / folder / "metrics.jsonl"), key=lambda line: line[column])["epoch"]
+
+        train = lambda name, seed, *arguments: self.train(name, "--epochs", "4", "--lr", "0.003", "--seed", seed, *arguments)
+        for seed in range(1, 10):
+            train(f"seed-{seed}", seed).done()
+            if len({expected(f"seed-{seed}", metric) for metric in ("accuracy", "nll")}) == 2:
+                break
+        else:
+            self.fail("no seed tells them apart")
+        for metric in chosen:
+            result = train(metric, seed, "--best", metric, "--json").json()
+            best = expected(metric, metric)
+            self.assertEqual((result["best"]["epoch"], result["best"]["selected_by"]), (best, metric))
+            self.assertEqual(tensors.own(self.folder / metric / "best.safetensors")["epoch"], best)
         self.resume("--best", "nll", name="accuracy").fails(2, "eval.best")
         self.resume("--epochs", "5", name="nll").done("epoch 5/5")
         self.train("typo", "--best", "acc").fails(2, "eval.best", "accuracy, nll, brier")

@@ -6,7 +6,7 @@
 
 #include "ekd/losses/classification.h"
 
-#include "tests/losses/kd_loss.h"
+#include "tests/losses/losses.h"
 #include "tests/models/golden.h"
 
 namespace ekd {

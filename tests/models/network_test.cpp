@@ -88,6 +88,25 @@ TEST(Features, HaveTheNamesAndChannelsOfThePapersNetworks) {
   EXPECT_EQ(channels_of_stages("shufflenet_v1", "layer"), (std::vector<std::int64_t>{240, 480, 960}));
 }
 
+TEST_P(EveryNetwork, PreactivationsAreWhatTheReluBehindAStageGets) {
+  const auto model = make();
+  for (int i = 0; i < 3; ++i) model->forward(at::randn({8, 3, 32, 32}));
+  model->set_training(false);
+  const at::NoGradGuard no_grad;
+  const Outputs outputs = model->forward(at::randn({4, 3, 32, 32})), more = model->with_preactivations(outputs);
+  const std::size_t added = more.features.size() - outputs.features.size();
+  EXPECT_EQ(added, GetParam() == "wrn_40_2" ? 3U : 0U);
+  for (std::size_t i = 0; i < added; ++i) {
+    const auto& [name, tensor] = more.features[outputs.features.size() + i];
+    EXPECT_EQ(name, outputs.features[i].name + std::string(kPreactivation));
+    EXPECT_EQ(tensor.sizes(), outputs.features[i].tensor.sizes());
+    EXPECT_LT(tensor.min().item<double>(), 0) << name;
+  }
+  if (added > 0) {  // behind the last one comes the pooling
+    EXPECT_TRUE(at::allclose(more.features.back().tensor.relu().mean({2, 3}), outputs.feature("pooled"), 1e-4, 1e-5));
+  }
+}
+
 TEST_P(EveryNetwork, LayoutOfTheImagesDoesNotMatter) {
   const auto model = make();
   model->set_training(false);

@@ -53,6 +53,22 @@ TEST(LossSettings, AreFieldsOfTheirOwn) {
   EXPECT_THROW(apply_text(fields, "distill.dkd_beta", "-1", "--set"), UsageError);
 }
 
+TEST_F(Settings, ATextMayBeANumber) {
+  const auto set = [&](const std::string& text) {
+    apply_text(fields_, "distill.teacher_temperature", text, "--set");
+    return config_.distill.teacher_temperature;
+  };
+  EXPECT_EQ(set("fit"), "fit");
+  EXPECT_EQ(set("2.50"), "2.5");
+  EXPECT_EQ(set("2e0"), "2") << "equal numbers are equal settings";
+  EXPECT_EQ(set("none"), "none");
+  apply_json(fields_, {{"distill", {{"teacher_temperature", 3}}}}, "file");
+  EXPECT_EQ(config_.distill.teacher_temperature, "3");
+  for (const char* text : {"0", "-1", "inf", "nan", "2x", "", "Fit"})
+    EXPECT_ERROR(set(text), UsageError,
+                 "distill.teacher_temperature takes one of none, fit, or a number in [1e-06, 1000000], not");
+}
+
 TEST_F(Settings, TextBecomesTheTypedValue) {
   apply_text(fields_, "optim.lr", "1e-3", "--lr");
   apply_text(fields_, "optim.milestones", "1,20", "--set");

@@ -1,7 +1,11 @@
 #include "ekd/study/plan.h"
 
+#include <set>
+
 #include "ekd/core/error.h"
+#include "ekd/losses/distillation.h"
 #include "ekd/study/plan_runner.h"
+#include "study/plan_rows.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
 
@@ -142,19 +146,50 @@ TEST_F(PlanTest, OnlyAndSharesBringWhatTheyNeed) {
   EXPECT_EQ(rows[1].name, "s");
 }
 
-TEST(ShippedPlans, AreValidAndHoldTheWholeTable) {
-  const std::filesystem::path configs = std::filesystem::path(EKD_GOLDEN_DIR) / "../../configs/cifar100";
-  for (const auto& entry : std::filesystem::directory_iterator(configs)) {
+TEST_F(PlanTest, AMemberMayStandForAveragedWeights) {
+  const json evaluation = {{"name", "e"}, {"members", list({{{"run", "t:ema"}}})}};
+  json averaged = teacher_;
+  averaged["config"] = {{"optim", {{"ema", 0.9}}}};
+  const Plan plan = read({{"runs", list({averaged})}, {"evaluations", list({evaluation})}});
+  EXPECT_EQ(plan.evaluations[0].members[0].run, "t");
+  EXPECT_TRUE(plan.evaluations[0].members[0].averaged);
+  EXPECT_EQ(plan_status({.plan = plan, .out = "absent"}).size(), 2U);
+  const Plan without = read({{"runs", list({teacher_})}, {"evaluations", list({evaluation})}});
+  EXPECT_ERROR(plan_status({.plan = without, .out = "absent"}), UsageError, "t:ema has no averaged weights");
+}
+
+const std::filesystem::path kShippedPlans = std::filesystem::path(EKD_GOLDEN_DIR) / "../../configs/cifar100";
+
+TEST(ShippedPlans, AreValid) {
+  for (const auto& entry : std::filesystem::directory_iterator(kShippedPlans)) {
     SCOPED_TRACE(entry.path());
     const Plan plan = read_plan(entry.path());
-    EXPECT_GE(plan.runs.size(), 14U);
-    EXPECT_EQ(plan.evaluations.size(), 3U);
+    EXPECT_FALSE(plan.title.empty());
     const PlanRequest request{.plan = plan, .out = "absent"};
     EXPECT_EQ(plan_status(request).size(), (plan.runs.size() + plan.evaluations.size()) * plan.seeds.size());
   }
-  const Plan paper = read_plan(configs / "paper.json");
+}
+
+TEST(ShippedPlans, HoldTheWholeTable) {
+  for (const auto* name :
+       {"paper.json", "paper-500.json", "crd-240.json", "short.json", "smoke.json", "cpu-small.json"}) {
+    SCOPED_TRACE(name);
+    const Plan plan = read_plan(kShippedPlans / name);
+    EXPECT_GE(plan.runs.size(), 14U);
+    EXPECT_EQ(plan.evaluations.size(), 3U);
+  }
+  const Plan paper = read_plan(kShippedPlans / "paper.json");
   EXPECT_EQ(paper.runs.size(), 17U);
   for (const auto& run : paper.runs) EXPECT_TRUE(run.paper->contains("oe100")) << run.name;
+}
+
+TEST(ShippedPlans, TryEveryLoss) {
+  std::set<std::string> rows;
+  const Plan plan = read_plan(kShippedPlans / "losses.json");
+  const PlanRequest request{.plan = plan, .out = "absent"};
+  for (const auto& row : unroll_plan(request))
+    if (row.run->command == Command::kDistill && row.name == row.config.distill.loss) rows.insert(row.name);
+  for (const auto& name : distillation_loss_registry().names()) EXPECT_TRUE(rows.contains(name)) << name;
 }
 
 }  // namespace

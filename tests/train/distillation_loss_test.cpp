@@ -1,13 +1,19 @@
 // What a distillation loss may rely on: its tensors are trained, saved and checked, its teachers are asked for what it
 // looks at, and its numbers may change from step to step as tensors only.
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 
 #include <limits>
+#include <optional>
 
+#include "ekd/augment/augmentation.h"
 #include "ekd/core/error.h"
 #include "ekd/core/tensor_file.h"
 #include "ekd/losses/combination.h"
+#include "losses/logit_loss.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/operator_trace.h"
 #include "tests/train/test_losses.h"
@@ -84,18 +90,40 @@ struct Asked {
   at::Tensor epoch = at::zeros({}, at::kFloat);
   LossContext context{.classes = 4,
                       .seed = 0,
-                      .student = {{"layer3", {6, 2, 2}}},
-                      .teachers = {{{"layer3", {5, 2, 2}}}, {{"layer3", {7, 1, 1}}}}};
+                      .student = kStudent,
+                      .teachers = {kTeachers[0], kTeachers[1]},
+                      .labels = at::arange(16, at::kLong).remainder(4),
+                      .teacher_weights = {1, 1}};
 
   Asked() {
     batch.targets = at::full({8, 4}, 0.25);
     batch.labels = at::zeros({8}, at::kLong);
-    batch.teachers = {{at::randn({8, 4}), {{"layer3", at::randn({8, 5, 2, 2})}}},
-                      {at::randn({8, 4}), {{"layer3", at::randn({8, 7, 1, 1})}}}};
+    batch.indices = at::arange(8, at::kLong);
+    batch.teachers = {said(kTeachers[0]), said(kTeachers[1])};
   }
   static Outputs outputs() {
-    return {at::randn({8, 4}).requires_grad_(), {{"layer3", at::randn({8, 6, 2, 2}).requires_grad_()}}};
+    Outputs student = said(kStudent);
+    student.logits.requires_grad_();
+    for (auto& feature : student.features) feature.tensor.requires_grad_();
+    return student;
   }
+
+ private:
+  static Outputs said(const std::vector<FeatureShape>& shapes) {
+    Outputs outputs{at::randn({8, 4}), {}};
+    for (const auto& [name, sizes] : shapes) {
+      std::vector<std::int64_t> batch_sizes{8};
+      batch_sizes.insert(batch_sizes.end(), sizes.begin(), sizes.end());
+      outputs.features.push_back({name, at::randn(batch_sizes)});
+    }
+    return outputs;
+  }
+
+  inline static const std::vector<FeatureShape> kStudent{
+      {"layer1", {4, 8, 8}}, {"layer2", {5, 4, 4}}, {"layer3", {6, 2, 2}}, {"pooled", {6}}};
+  inline static const std::vector<FeatureShape> kTeachers[] = {
+      {{"layer1", {3, 16, 16}}, {"layer2", {4, 8, 8}}, {"layer3", {5, 2, 2}}, {"pooled", {5}}},
+      {{"layer1", {3, 8, 8}}, {"layer2", {4, 2, 2}}, {"layer3", {7, 1, 1}}, {"pooled", {7}}}};
 };
 
 DistillConfig config_of(const DistillationLossRow& row) {
@@ -117,6 +145,78 @@ TEST(DistillationLoss, ARampIsAWeightThatChanges) {
   for (const auto& [epoch, ramp] :
        {std::pair(0.0, 0.25), std::pair(0.9, 0.25), std::pair(2.5, 0.75), std::pair(9.0, 1.0)})
     EXPECT_NEAR(total(epoch), 0.2 * ce + 0.8 * 0.5 * ramp * square, 1e-5) << epoch;
+}
+
+// Keeps what it was shown of the teachers.
+class Seeing final : public DistillationLoss {
+ public:
+  LossTerms operator()(const DistillationInput& input) const override {
+    seen.clear();
+    for (const Outputs* teacher : input.teachers) seen.push_back(*teacher);
+    return {{{"zero", input.student.logits.sum() * 0, 1}}};
+  }
+  static inline std::vector<Outputs> seen;
+};
+
+const DistillationLossRow kSeeing{
+    .name = "seeing",
+    .help = "",
+    .settings = {},
+    .needs = {},
+    .make = [](const DistillConfig&, const LossContext&) -> std::unique_ptr<DistillationLoss> {
+      return std::make_unique<Seeing>();
+    }};
+
+TEST(DistillationLoss, SeesLogitsOverTheTeachersTemperatures) {
+  const Asked asked;
+  const Batch before = asked.batch;
+  for (const bool scales : {true, false}) {
+    Objective objective(12, kSeeing, {}, asked.context, {1, 0});
+    if (scales) objective.scale_teachers({4, 0.5});
+    objective.terms(asked.batch, asked.student, asked.epoch);
+    ASSERT_EQ(Seeing::seen.size(), 2U);
+    EXPECT_TRUE(at::equal(Seeing::seen[0].logits, asked.batch.teachers[1].logits * (scales ? 0.25 : 1)));
+    EXPECT_TRUE(at::equal(Seeing::seen[1].logits, asked.batch.teachers[0].logits * (scales ? 2 : 1)));
+    for (const std::size_t i : {0, 1})
+      EXPECT_TRUE(Seeing::seen[i].feature("layer3").is_same(asked.batch.teachers[1 - i].feature("layer3")));
+    EXPECT_EQ(objective.state().size(), scales ? 1U : 0U);
+  }
+}
+
+// Students and teachers see the same augmented images, and every loss makes something of them.
+TEST(DistillationLoss, EveryLossTrainsOnEveryAugmentation) {
+  for (const char* augmentation : {"none", "mixup", "cutmix", "cutout", "augmix"}) {
+    SCOPED_TRACE(augmentation);
+    const test::TemporaryFolder folder;
+    Training training({.augmentation = augmentation, .teachers = 2}, folder / "run");
+    training.stream().begin_epoch(0);
+    const TeacherQuestions all{{0, {"layer1", "layer2", "layer3", "pooled"}},
+                               {1, {"layer1", "layer2", "layer3", "pooled"}}};
+    Batch batch = training.stream().batch(0, all);
+    EXPECT_EQ(batch.views, std::string(augmentation) == "augmix" ? 3 : 1);
+    const at::Tensor shown = batch.images.narrow(0, 0, batch.size());
+    for (std::size_t i = 0; i < 2; ++i)
+      EXPECT_TRUE(at::equal(teacher_outputs(training.stream().teachers()[i], shown, Precision::kFp32).logits,
+                            batch.teachers[i].logits));
+    const at::Tensor of_label = batch.targets.gather(1, batch.labels.unsqueeze(1));
+    const bool mixes = std::string(augmentation) == "mixup" || std::string(augmentation) == "cutmix";
+    EXPECT_EQ((of_label < 1).any().item<bool>(), mixes) << "targets are mixed, labels are those of the first image";
+    EXPECT_TRUE(at::allclose(batch.targets.sum(1), at::full({batch.size()}, 1.0)));
+
+    Classifier& model = training.learner().model();
+    LossContext context{.classes = 4, .seed = 3, .student = feature_shapes(model, at::zeros({1, 3, 32, 32}))};
+    context.teachers.assign(2, context.student);
+    context.labels = test::tiny_data().train.labels;
+    model.set_training(true);
+    for (const auto& row : distillation_loss_registry().rows()) {
+      const Objective objective(12, row, config_of(row), context, {0, 1});
+      objective.terms(batch, model.forward(batch.images), at::zeros({}, at::kFloat)).total().backward();
+      for (const auto& [name, tensor] : model.parameters()) {
+        EXPECT_TRUE(tensor.grad().defined() && tensor.grad().isfinite().all().item<bool>()) << row.name << ": " << name;
+        tensor.mutable_grad().reset();
+      }
+    }
+  }
 }
 
 TEST(DistillationLoss, TheEpochIsFilledBeforeEachStep) {
@@ -141,6 +241,33 @@ TEST(DistillationLoss, TheEpochIsFilledBeforeEachStep) {
   for (std::size_t step = 0; step < 6; ++step) EXPECT_NEAR(seen[step], static_cast<double>(step) / 3, 1e-6);
 }
 
+// CutMix pastes images whose every pixel says their class: the label that a loss takes is that of the larger part.
+TEST(DistillationLoss, AMixedImagesDominantLabelIsWhatMostOfItShows) {
+  constexpr std::int64_t kImages = 64, kSeveral = 5;
+  const at::Tensor labels = at::arange(kImages) % kSeveral;
+  const at::Tensor images =
+      (40 * labels).to(at::kByte).view({kImages, 1, 1, 1}).expand({kImages, 3, 32, 32}).contiguous();
+  for (const auto* mode : {"image", "batch"}) {
+    AugmentConfig config{.name = "cutmix", .crop_padding = 0, .flip = 0, .rotation = 0, .cutmix_mode = mode};
+    const AugmentationContext context{{images, labels}, kSeveral, {{0, 0, 0}, {1, 1, 1}}, config, /*seed=*/3, 8};
+    const auto augmentation = make_augmentation(context);
+    std::int64_t pasted = 0;
+    for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
+      augmentation->begin_epoch(epoch);
+      for (std::int64_t index = 0; index < kImages / 8; ++index) {
+        const Batch batch = augmentation->batch(at::arange(8 * index, 8 * index + 8), index);
+        const at::Tensor shown = (batch.images.select(1, 0).flatten(1) * (255.0 / 40)).round();  // each pixel's class
+        const at::Tensor area = (shown.unsqueeze(2) == at::arange(kSeveral)).sum(1);
+        const at::Tensor dominant = dominant_labels(batch.targets, batch.labels);
+        const at::Tensor own = area.gather(1, dominant.to(at::kLong).argmax(1, /*keepdim=*/true));
+        EXPECT_TRUE(at::equal(own.squeeze(1), area.amax(1)));
+        pasted += (dominant.to(at::kLong).argmax(1) != batch.labels).sum().item<std::int64_t>();
+      }
+    }
+    EXPECT_GT(pasted, 5) << mode;
+  }
+}
+
 // The operators of a step, with the host's numbers in them.
 std::vector<std::string> step_operators(const Objective& objective, Asked& asked, double epoch) {
   asked.epoch.fill_(epoch);
@@ -152,14 +279,16 @@ TEST(DistillationLoss, AsksTheSameOfTheDeviceInEveryStep) {
   std::vector<DistillationLossRow> rows = distillation_loss_registry().rows();
   rows.insert(rows.end(), {test::kRamped, test::kHint});
   for (const auto& row : rows) {
-    for (const auto& combination : combination_registry().names()) {
+    for (const auto& combination : combination_registry().rows()) {
+      if (!goes_with(row, combination)) continue;
       DistillConfig config = config_of(row);
-      config.kd = combination;
+      config.kd = combination.name;
       const Objective objective(12, row, config, asked.context, {0, 1});
       step_operators(objective, asked, 0);  // makes gradients
       const auto first = step_operators(objective, asked, 0), later = step_operators(objective, asked, 150.5);
       EXPECT_GT(first.size(), 10U);
-      EXPECT_EQ(first, later) << row.name << " would be replayed with the numbers of its first steps";
+      EXPECT_EQ(first, later) << row.name << " with " << combination.name
+                              << " would be replayed with the numbers of its first steps";
     }
   }
 }

@@ -52,6 +52,9 @@ class GroupTest : public ::testing::Test {
       config.optim.nesterov = true;
       config.optim.schedule = "onecycle";
       config.eval = {.every = 2, .batch_size = 3};
+    } else if (name == "averaged") {
+      config.distill.teacher_temperature = "fit";
+      config.optim.ema = 0.9;
     } else if (name == "plain") {
       config.distill.teachers = {"z=" + other};
       config.optim.momentum = 0;
@@ -103,6 +106,10 @@ class GroupTest : public ::testing::Test {
     for (const char* file : {"config.json", "last.safetensors", "best.safetensors", "predictions.safetensors",
                              "predictions-val.safetensors"})
       EXPECT_EQ(test::read_text(alone / file), test::read_text(grouped / file)) << file;
+    EXPECT_EQ(fs::exists(grouped / "ema.safetensors"), name == "averaged");
+    if (name == "averaged") {
+      EXPECT_EQ(test::read_text(alone / "ema.safetensors"), test::read_text(grouped / "ema.safetensors"));
+    }
     EXPECT_EQ(timeless_metrics(alone), timeless_metrics(grouped));
     EXPECT_EQ(timeless_metrics(grouped).size(), 2U);
     ordered_json ours = json(grouped / "result.json"), theirs = outcome.result;
@@ -132,18 +139,18 @@ class GroupTest : public ::testing::Test {
 };
 
 TEST_F(GroupTest, StudentsTrainAsIfAlone) {
-  const auto outcomes = train({"add", "softmax", "plain"});
+  const auto outcomes = train({"add", "softmax", "averaged", "plain"});
   EXPECT_TRUE(failures_.empty());
   for (const auto& outcome : outcomes) EXPECT_EQ(outcome.result["epochs"], 2);
-  for (const char* name : {"add", "softmax", "plain"}) expect_as_alone(name);
-  EXPECT_EQ(json(folder_ / "group/plain/run.json")["group"], ordered_json({"add", "softmax", "plain"}));
+  for (const char* name : {"add", "softmax", "averaged", "plain"}) expect_as_alone(name);
+  EXPECT_EQ(json(folder_ / "group/plain/run.json")["group"], ordered_json({"add", "softmax", "averaged", "plain"}));
 }
 
 TEST_F(GroupTest, CutOffWithinAnEpochAndGoneOnInOtherCompany) {
   // The diverging student fails in its second step; the others stop after it.
   const auto stop = [] { set_stop_deadline(std::chrono::steady_clock::now()); };
   const auto go_on = [] { set_stop_deadline(std::chrono::steady_clock::time_point::max()); };
-  auto outcomes = train({"add", "diverging-1"}, stop);
+  auto outcomes = train({"add", "diverging-1", "averaged"}, stop);
   EXPECT_EQ(outcomes[0].stopped, kDeadline);
   expect_failure("diverging-1", ExitCode::kNonFinite, "epoch 1/2, step 2/");
   go_on();
@@ -151,8 +158,8 @@ TEST_F(GroupTest, CutOffWithinAnEpochAndGoneOnInOtherCompany) {
   EXPECT_EQ(outcomes[0].stopped, kDeadline);
   EXPECT_EQ(outcomes[2].stopped, kDeadline);
   go_on();
-  outcomes = train({"add", "plain", "softmax"});  // plain is new
-  for (const char* name : {"add", "softmax", "plain"}) expect_as_alone(name);
+  outcomes = train({"add", "plain", "softmax", "averaged"});  // plain is new
+  for (const char* name : {"add", "softmax", "plain", "averaged"}) expect_as_alone(name);
 
   // A finished run tells its result; one whose process ended just before the result makes it.
   const auto result = outcomes[0].result;

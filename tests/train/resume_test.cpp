@@ -1,4 +1,6 @@
 // Interrupted and continued equals never interrupted, to the bit.
+#include <algorithm>
+
 #include "ekd/core/error.h"
 #include "tests/support/expect_error.h"
 #include "tests/train/test_losses.h"
@@ -11,7 +13,7 @@ using test::Training;
 using test::TrainingSpec;
 
 struct ResumeCase {
-  const char* name;
+  std::string name;
   TrainingSpec spec;
 };
 
@@ -49,14 +51,35 @@ const ResumeCase kCases[] = {
     {"distill_four", {.augmentation = "cutmix", .teachers = 4}},
     {"distill_ramped", {.augmentation = "augmix", .teachers = 2, .loss = &test::kRamped}},
     {"distill_hint", {.augmentation = "augmix", .teachers = 2, .loss = &test::kHint}},
+    {"distill_scaled", {.teachers = 2, .teacher_temperatures = {0.5, 3}}},
+    {"averaged", {.augmentation = "mixup", .ema = 0.9}},
+    {"distill_fitnet", {.augmentation = "cutmix", .teachers = 1, .loss = &distillation_loss_registry().at("fitnet")}},
+    {"distill_crd", {.augmentation = "mixup", .teachers = 2, .loss = &distillation_loss_registry().at("crd")}},
+    {"distill_itrd", {.teachers = 2, .loss = &distillation_loss_registry().at("itrd")}},
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Matrix, Resume, ::testing::Combine(::testing::ValuesIn(kCases), ::testing::Values(Position{1, 0}, Position{0, 2})),
-    [](const auto& test_info) {
-      const Position cut = std::get<1>(test_info.param);
-      return std::string(std::get<0>(test_info.param).name) + (cut.step == 0 ? "_epoch_end" : "_mid_epoch");
-    });
+std::vector<ResumeCase> every_loss() {
+  std::vector<ResumeCase> cases;
+  for (const auto& row : distillation_loss_registry().rows()) {
+    std::string name = row.name;
+    std::ranges::replace(name, '-', '_');
+    cases.push_back({name, {.augmentation = "cutmix", .teachers = 2, .lr = 2e-4, .loss = &row}});
+  }
+  return cases;
+}
+
+std::string name_of(const ::testing::TestParamInfo<std::tuple<ResumeCase, Position>>& test_info) {
+  const auto& [resume_case, cut] = test_info.param;
+  return resume_case.name + (cut.step == 0 ? "_epoch_end" : "_mid_epoch");
+}
+
+INSTANTIATE_TEST_SUITE_P(Matrix, Resume,
+                         ::testing::Combine(::testing::ValuesIn(kCases),
+                                            ::testing::Values(Position{1, 0}, Position{0, 2})),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Losses, Resume,
+                         ::testing::Combine(::testing::ValuesIn(every_loss()), ::testing::Values(Position{0, 2})),
+                         name_of);
 
 TEST(Checkpoint, AnotherRunsIsRefused) {
   const test::TemporaryFolder folder;
@@ -77,6 +100,9 @@ TEST(Checkpoint, AnotherRunsIsRefused) {
   stored.identity = own;
   stored.identity.teacher_sha256 = {"t"};
   EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "the teachers are not those");
+  stored.identity = own;
+  stored.identity.teacher_weights = {2};
+  EXPECT_ERROR(load_checkpoint(path, stored, {2, 3}), UsageError, "the teachers' weights are [2.0], and were []");
   stored.identity = own;
   EXPECT_ERROR(load_checkpoint(path, stored, {2, 1}), WeightsError, "stands at epoch 1, step 1, outside this training");
 }

@@ -90,7 +90,10 @@ INSTANTIATE_TEST_SUITE_P(Trainings, CudaGraphCase,
                                            Case("distilled", {.augmentation = "cutmix", .teachers = 2}),
                                            Case("distilled_bf16", {.teachers = 2, .precision = Precision::kBf16}),
                                            Case("distilled_ramped", {.teachers = 2, .loss = &test::kRamped}),
-                                           Case("distilled_hint", {.teachers = 2, .loss = &test::kHint})),
+                                           Case("distilled_hint", {.teachers = 2, .loss = &test::kHint}),
+                                           Case("distilled_scaled",
+                                                {.teachers = 2, .ema = 0.2, .teacher_temperatures = {0.5, 3}}),
+                                           Case("averaged_bf16", {.precision = Precision::kBf16, .ema = 0.9})),
                          [](const auto& test_info) { return test_info.param.first; });
 
 TEST_F(CudaGraphs, StudentsOnStreamsTrainAsIfAlone) {

@@ -34,6 +34,8 @@ struct TrainingSpec {
   at::Device device = at::kCPU;
   bool graph = true;
   const DistillationLossRow* loss = &distillation_loss_registry().at("kd");  // where there are teachers
+  double ema = 0;
+  std::vector<double> teacher_temperatures = {};
 };
 
 inline const Dataset& tiny_data() {
@@ -87,12 +89,17 @@ class Training {
     std::vector<std::size_t> all(spec.teachers);
     std::iota(all.begin(), all.end(), 0);
     LossContext context{.classes = 4, .seed = 3};
+    context.labels = tiny_data().train.labels.to(spec.device);
     const auto network = make_model({.name = "shufflenet_v1", .classes = 4}, 0);
     context.student = feature_shapes(*network, at::zeros({1, 3, 32, 32}));
     context.teachers.assign(spec.teachers, context.student);
-    DistillConfig config;
+    context.labels = on_device(tiny_data().train, spec.device).labels;
+    const LossDefaults& published = spec.loss->defaults;
+    DistillConfig config{
+        .temperature = published.temperature, .kd_weight = published.kd_weight, .ce_weight = published.ce_weight};
     for (const auto& setting : spec.loss->settings) config.loss_settings[setting.name] = setting.value;
     Objective objective(12, *spec.loss, config, context, all);
+    if (!spec.teacher_temperatures.empty()) objective.scale_teachers(spec.teacher_temperatures);
     objective.to(spec.device);
     return objective;
   }
@@ -102,6 +109,7 @@ class Training {
     optim.epochs = spec.epochs;
     optim.lr = spec.lr;
     optim.schedule = spec.schedule;
+    optim.ema = spec.ema;
     auto model = make_model({.name = spec.model, .classes = 4}, /*seed=*/3);
     model->to(spec.device);
     return {.model = std::move(model),
@@ -111,7 +119,7 @@ class Training {
             .graph = spec.graph,
             .predict = {tiny_data().normalisation, 8, spec.precision},
             .watched = {"test", on_device(tiny_data().test, spec.device)},
-            .identity = {{{"optim.lr", spec.lr}}, {{"optim.lr", 0.05}}, tiny_data().sha256, {}, "cpu"}};
+            .identity = {{{"optim.lr", spec.lr}}, {{"optim.lr", 0.05}}, tiny_data().sha256, {}, {}, "cpu"}};
   }
 
   RunDir dir_;
@@ -141,6 +149,9 @@ inline void expect_same_runs(Training& a, Training& b) {
   expect_same_bits(a.learner().setup().objective.state(), b.learner().setup().objective.state());
   EXPECT_EQ(read_text(a.dir().last()), read_text(b.dir().last()));
   EXPECT_EQ(read_text(a.dir().best()), read_text(b.dir().best()));
+  if (a.learner().average() != nullptr) {
+    EXPECT_EQ(read_text(a.dir().ema()), read_text(b.dir().ema()));
+  }
   auto left = read_metrics(a.dir().metrics()), right = read_metrics(b.dir().metrics());
   EXPECT_EQ(left.size(), static_cast<std::size_t>(a.learner().setup().optim.epochs));
   for (auto* lines : {&left, &right})

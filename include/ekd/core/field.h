@@ -16,13 +16,14 @@ using FieldPointer = std::variant<bool*, std::int64_t*, double*, std::optional<d
                                   std::vector<std::int64_t>*, std::vector<std::string>*>;
 
 // What a value may be. Numbers: the range, for lists of every element. Strings: one of `names` where there are any, or
-// empty where that is the default.
+// empty where that is the default, or the text of a number in the range.
 struct Accepted {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   bool above_min = false;  // min itself is not accepted
   std::vector<std::string> names;
   bool or_empty = false;
+  bool or_number = false;
 };
 
 inline Accepted at_least(double min) { return {.min = min, .names = {}}; }
@@ -32,6 +33,10 @@ inline Accepted above_up_to(double min, double max) { return {.min = min, .max =
 inline Accepted one_of(std::vector<std::string> names) { return {.names = std::move(names)}; }
 inline Accepted one_of_or_empty(std::vector<std::string> names) {
   return {.names = std::move(names), .or_empty = true};
+}
+
+inline Accepted one_of_or_between(std::vector<std::string> names, double min, double max) {
+  return {.min = min, .max = max, .names = std::move(names), .or_number = true};
 }
 
 constexpr double kMaxCount = 1e9;  // images, steps, epochs: far above use, far below overflow

@@ -9,15 +9,17 @@ namespace ekd {
 
 // What a draw is for. Values are part of the reproducibility contract: append, never renumber.
 enum class RandomStream : std::uint32_t {
-  kOrder = 1,       // epoch permutation
-  kBaseView = 2,    // crop, flip, rotation of an image
-  kMixup = 3,       // factor and partners, per batch
-  kCutmix = 4,      // factor, box and partner
-  kCutmixView = 5,  // crop, flip, rotation of a CutMix partner
-  kCutout = 6,      // mask centre
-  kAugmix = 7,      // operations, strengths, weights
-  kSynthetic = 8,   // the built-in data set
-  kBootstrap = 9,   // resampled test images, simulated hits
+  kOrder = 1,        // epoch permutation
+  kBaseView = 2,     // crop, flip, rotation of an image
+  kMixup = 3,        // factor and partners, per batch
+  kCutmix = 4,       // factor, box and partner
+  kCutmixView = 5,   // crop, flip, rotation of a CutMix partner
+  kCutout = 6,       // mask centre
+  kAugmix = 7,       // operations, strengths, weights
+  kSynthetic = 8,    // the built-in data set
+  kBootstrap = 9,    // resampled test images, simulated hits
+  kProjection = 10,  // where the losses' projections start
+  kContrast = 11,    // images that a contrastive loss holds a batch against
 };
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;

@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ekd {
@@ -39,6 +40,9 @@ struct NamedTensor {
   std::string name;
   at::Tensor tensor;
 };
+
+// The end of the name of a feature that is another one before its activation.
+inline constexpr std::string_view kPreactivation = ".preactivation";
 
 // What a network says about images.
 struct Outputs {

@@ -12,10 +12,13 @@
 namespace ekd {
 
 struct ModelSource {
-  std::string text;            // as given: RUN, RUN:best or FILE
+  std::string text;            // as given: RUN, RUN:best, RUN:ema or FILE
   std::filesystem::path file;  // the weights
   std::filesystem::path run;   // the run directory, or empty for a bare file
 };
+
+// Whether there is something where the text leads: RUN, RUN:best, RUN:ema or FILE.
+bool source_exists(const std::string& text);
 
 // Finds the weights; an unfinished run warns. Throws WeightsError where there are none.
 ModelSource resolve_model_source(const std::string& text);

@@ -9,6 +9,7 @@
 
 #include "ekd/core/registry.h"
 #include "ekd/core/types.h"
+#include "ekd/losses/combination.h"
 #include "ekd/losses/settings.h"
 
 namespace ekd {
@@ -39,7 +40,9 @@ struct LossContext {
   std::uint64_t seed = 0;
   std::vector<FeatureShape> student;                // none unless LossNeeds has features
   std::vector<std::vector<FeatureShape>> teachers;  // likewise, for each teacher
+  std::vector<std::string> teacher_names;           // for messages
   at::Tensor labels;                                // int64 [N], of all training images, on the device that trains
+  std::vector<double> teacher_weights;              // as given with --teacher, positive; empty: all 1
 };
 
 // A step with a loss is recorded as a CUDA graph and replayed, which repeats the numbers that the host knew when it was
@@ -90,8 +93,39 @@ struct DistillationLossRow {
   LossNeeds needs;
   std::unique_ptr<DistillationLoss> (*make)(const DistillConfig& config, const LossContext& context);
   LossDefaults defaults = {};
+  Combining combining = Combining::kLosses;  // the most that a way to combine teachers may ask of it
 };
 
+// For DistillationLossRow::make.
+template <class Loss>
+std::unique_ptr<DistillationLoss> make_loss(const DistillConfig& config, const LossContext& context) {
+  return std::make_unique<Loss>(config, context);
+}
+
+// Whether the loss does what the way to combine teachers asks of it.
+inline bool goes_with(const DistillationLossRow& loss, const CombinationRow& combination) {
+  return loss.combining >= combination.asks;
+}
+
+// Throws UsageError where it does not, or where teachers have weights and are weighed anew in each sample.
+void check_combination(const DistillationLossRow& loss, const CombinationRow& combination,
+                       const std::vector<double>& teacher_weights);
+
 const Registry<DistillationLossRow>& distillation_loss_registry();
+
+// For those who write losses.
+
+// A setting that counts something. Throws UsageError where it is not whole.
+std::int64_t whole_setting(const DistillConfig& config, const std::string& name);
+
+// A term's ramp that rises over these epochs, which are counted from 1: min((⌊epoch⌋ + 1) / epochs, 1).
+at::Tensor warm_up_ramp(const at::Tensor& epoch, double epochs);
+
+// int64 [B, 1]: the class with the largest target. Mixed images may have two labels of which the pasted one is the
+// larger; where they are equally large it is the image's own, as `labels` has it.
+at::Tensor dominant_classes(const at::Tensor& targets, const at::Tensor& labels);
+
+// What losses compute in: float32, or float64 where x comes so.
+at::Tensor in_float(const at::Tensor& x);
 
 }  // namespace ekd

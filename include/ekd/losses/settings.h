@@ -11,13 +11,14 @@
 namespace ekd {
 
 struct DistillConfig {
-  std::vector<std::string> teachers;  // [NAME=]RUN_OR_WEIGHTS
+  std::vector<std::string> teachers;  // [NAME=]RUN_OR_WEIGHTS[@WEIGHT]
   std::string kd = "add-loss";
   double temperature = 50;
   double kd_weight = 0.8;
   double ce_weight = 0.2;
   std::string loss = "kd";
   std::map<std::string, double> loss_settings;  // of the losses, by the key's part after "distill."
+  std::string teacher_temperature = "none";     // "none", "fit" or a number
 };
 
 // A number that a distillation loss reads from DistillConfig::loss_settings; its key is distill.NAME.

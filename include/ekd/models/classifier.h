@@ -24,6 +24,10 @@ class Classifier {
   // images: float [N, channels, H, W], normalised. Differentiable unless a NoGradGuard is on.
   virtual Outputs forward(const at::Tensor& images) = 0;
 
+  // Outputs of `forward` in evaluation mode, to which a network whose stages end before their activation adds them as
+  // the normalisation behind leaves them: "STAGE.preactivation", where ReLU comes next.
+  virtual Outputs with_preactivations(Outputs outputs) const { return outputs; }
+
   // The live tensors by state-dict name, in definition order. Parameters are leaves that require a gradient.
   virtual std::vector<NamedTensor> parameters() const = 0;
   virtual std::vector<NamedTensor> buffers() const = 0;

@@ -33,8 +33,12 @@ class RunFiles {
   std::filesystem::path checkpoint() const { return folder_ / "checkpoint.safetensors"; }
   std::filesystem::path last() const { return folder_ / "last.safetensors"; }
   std::filesystem::path best() const { return folder_ / "best.safetensors"; }
+  std::filesystem::path ema() const { return folder_ / "ema.safetensors"; }
   std::filesystem::path predictions() const { return folder_ / "predictions.safetensors"; }
   std::filesystem::path val_predictions() const { return folder_ / "predictions-val.safetensors"; }
+  // Of the averaged weights.
+  std::filesystem::path ema_predictions() const { return folder_ / "predictions-ema.safetensors"; }
+  std::filesystem::path ema_val_predictions() const { return folder_ / "predictions-ema-val.safetensors"; }
   std::filesystem::path result() const { return folder_ / "result.json"; }
   std::filesystem::path lock() const { return folder_ / ".lock"; }
 

@@ -16,7 +16,7 @@ struct Provenance {
   std::string compute;    // "cpu, AVX512, 2 threads"
   std::string precision;  // as resolved: "bf16"
   std::string dataset_sha256;
-  nlohmann::json teachers = nlohmann::json::array();  // [{"name", "path", "sha256"}]
+  nlohmann::json teachers = nlohmann::json::array();  // [{"name", "path", "sha256", "temperature", "val"}]
   std::vector<std::string> group;                     // names of the runs that shared its batches; empty: alone
   nlohmann::json overrides;                           // of a plan's row: the settings given over the plan's, by key
 };
@@ -37,6 +37,8 @@ class RunRecord {
 
 struct RecordedTeacher {
   std::string name, sha256;
+  double weight = 1;
+  nlohmann::json val;  // its calibration on the validation split, or null
 };
 
 // The teachers that a run.json names; none where it is missing or damaged. Throws IoError.

@@ -24,6 +24,7 @@ struct OptimConfig {
   double onecycle_rise = 0.3;    // share of the training spent rising
   double onecycle_start = 0.04;  // first rate / lr
   double onecycle_final = 1e-4;  // last rate / lr
+  double ema = 0;                // decay of the weights' average, per step; 0: there is none
 };
 
 struct EvalConfig {

@@ -21,12 +21,14 @@ struct PlanRun {
   Command command = Command::kTrainTeacher;
   std::vector<nlohmann::json> layers;  // configurations, later ones over earlier ones, over the command's defaults
   std::vector<std::string> teachers;   // names of other runs of the plan
+  std::vector<double> teacher_weights;
   PublishedNumbers paper;
 };
 
 struct PlanMember {
   std::string run;  // name of a run of the plan
   double weight = 1;
+  bool averaged = false;  // "RUN:ema": its averaged weights
 };
 
 struct PlanEvaluation {

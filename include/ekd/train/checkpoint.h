@@ -24,7 +24,8 @@ struct RunIdentity {
   nlohmann::json defaults = nlohmann::json::object();  // of the same keys, for checkpoints from before a key existed
   std::string dataset_sha256;
   std::vector<std::string> teacher_sha256;
-  std::string compute;  // device, CPU capability, threads, precision: a difference warns
+  std::vector<double> teacher_weights;  // of as many; all were 1 before there were any
+  std::string compute;                  // device, CPU capability, threads, precision: a difference warns
 };
 
 struct BestEpoch {
@@ -42,7 +43,7 @@ struct Checkpoint {
   at::Tensor sums;  // double [terms + 1]
   std::int64_t samples = 0;
   double epoch_seconds = 0, total_seconds = 0;
-  std::vector<NamedTensor> model, objective, momentum;  // the live tensors
+  std::vector<NamedTensor> model, objective, momentum, average;  // the live tensors
 };
 
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -21,6 +22,7 @@
 #include "ekd/train/objective.h"
 #include "ekd/train/sgd.h"
 #include "ekd/train/step_graph.h"
+#include "ekd/train/weight_average.h"
 
 namespace ekd {
 
@@ -83,6 +85,8 @@ class Learner {
   double rate_at(std::int64_t epoch, std::int64_t step) const;
 
   Classifier& model() { return *setup_.model; }
+  // The network of averaged weights; null without optim.ema.
+  Classifier* average() { return average_ ? &average_->model() : nullptr; }
   const BestEpoch& best() const { return best_; }
   const LearnerSetup& setup() const { return setup_; }
   double total_seconds() const { return total_seconds_; }
@@ -100,13 +104,17 @@ class Learner {
   Checkpoint checkpoint() const;
   double epochs_done() const;
   std::string place_of(Position at) const;
-  std::optional<Metrics> evaluate_epoch();
-  void log_epoch(const std::optional<Metrics>& metrics, double evaluation_seconds);
+  bool evaluates() const;
+  Metrics evaluate(Classifier& model, const std::string& whose) const;
+  nlohmann::json about_weights(const std::optional<Metrics>& metrics) const;
+  void log_epoch(const std::optional<Metrics>& metrics, const std::optional<Metrics>& of_average,
+                 double evaluation_seconds);
 
   LearnerSetup setup_;
   const RunDir& dir_;
   std::int64_t steps_per_epoch_;
   Sgd sgd_;
+  std::optional<WeightAverage> average_;
   EpochSums sums_;
   at::Tensor epoch_;  // as in DistillationInput; undefined where the objective does not need it
   Position position_;

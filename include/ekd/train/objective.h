@@ -12,7 +12,8 @@
 
 namespace ekd {
 
-// What the network's features look like, by its answer to `image` [1, channels, H, W]; leaves it in evaluation mode.
+// What the network's features look like, by its answer to `image` [1, channels, H, W]; what it can add is among them.
+// Leaves it in evaluation mode.
 std::vector<FeatureShape> feature_shapes(Classifier& model, const at::Tensor& image);
 
 class Objective {
@@ -26,6 +27,10 @@ class Objective {
   Objective(double js_weight, const DistillationLossRow& row, const DistillConfig& config, const LossContext& context,
             std::vector<std::size_t> teachers);
 
+  // From now on the loss sees each teacher's logits divided by the teacher's temperature. Guo et al., "On calibration of
+  // modern neural networks", ICML 2017. Call before to().
+  void scale_teachers(const std::vector<double>& temperatures);
+
   // outputs of [views * B] images, logits in float32, features where needs() has them. `epoch` as in DistillationInput.
   LossTerms terms(const Batch& batch, const Outputs& outputs, const at::Tensor& epoch) const;
 
@@ -36,7 +41,9 @@ class Objective {
 
   // The loss's own tensors, as "loss.NAME".
   std::vector<NamedTensor> parameters() const;
-  std::vector<NamedTensor> state() const;  // parameters, then buffers
+  std::vector<NamedTensor> state() const;  // parameters, then buffers, then "teacher_temperatures" where there are any
+  // float32 [teachers], or undefined.
+  const at::Tensor& teacher_temperatures() const { return temperatures_; }
   void to(at::Device device);
 
  private:
@@ -44,6 +51,7 @@ class Objective {
   std::unique_ptr<DistillationLoss> loss_;  // null without teachers
   LossNeeds needs_;
   std::vector<std::size_t> teachers_;
+  at::Tensor temperatures_;
   TeacherQuestions questions_;
 };
 

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ekd/core/device.h"
@@ -11,11 +13,25 @@
 
 namespace ekd {
 
+// "PATH@WEIGHT" taken apart at its last '@'; without one, or where a '/' follows, the weight is 1. Null where there is
+// no path or the weight is no number in (0, 1e9].
+std::optional<std::pair<std::string, double>> split_weight(const std::string& text);
+
+// A text of distill.teachers, [NAME=]RUN_OR_WEIGHTS[@WEIGHT].
+struct TeacherText {
+  std::string name, path;  // no name: empty
+  double weight = 1;
+};
+
+// Takes it apart; a text, or what follows NAME=, that is there on the disk is a path as a whole. Throws UsageError.
+TeacherText parse_teacher(const std::string& text);
+
 struct Teacher {
-  std::string name;    // NAME of [NAME=]RUN_OR_WEIGHTS, else the run's folder or the file's stem
+  std::string name;    // the text's, else the run's folder or the file's stem
   std::string path;    // RUN_OR_WEIGHTS
   std::string sha256;  // of its tensors
   std::shared_ptr<Classifier> model;
+  double weight = 1;
 };
 
 // Loads what distill.teachers names onto `device`, in evaluation mode, without gradients. Throws WeightsError, also

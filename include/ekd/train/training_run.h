@@ -13,6 +13,9 @@
 
 namespace ekd {
 
+// Throws UsageError where the distillation's settings cannot go together.
+void check_distillation(const Config& config);
+
 struct TrainingRequest {
   Command command = Command::kTrainTeacher;
   Config config;

@@ -196,12 +196,15 @@ def main(arguments=None):
     parser.add_argument("benchmark", type=Path, help="what benchmark.py --json wrote")
     parser.add_argument("machine", type=Path, help="what measure_machine.py --json wrote")
     parser.add_argument("--docs", type=Path, help="fill the tables of this Markdown file")
+    parser.add_argument("--kind", help="of the machine: fill the tables machine-KIND and benchmark-KIND alone")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(arguments)
     try:
         results, machine = (json.loads(path.read_text()) for path in (options.benchmark, options.machine))
         rows = roofline(results, machine)
         tables = {"machine": machine_table(machine), "benchmark": rate_table(results), "costs": cost_table(results), "roofline": roofline_table(rows)}
+        if options.kind:
+            tables = {f"{name}-{options.kind}": tables[name] for name in ("machine", "benchmark")}
         if options.docs:
             fill(options.docs, tables)
     except (OSError, ValueError) as error:

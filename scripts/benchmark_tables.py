@@ -4,7 +4,7 @@ from markdown_tables import markdown_table, number
 
 
 def programs_of(results):
-    return [name for name in ("ekd", "P1", "P2", "P3") if any(name in result["images_per_s"] for result in results)]
+    return [name for name in ("ekd", "other", "P1", "P2", "P3") if any(name in result["images_per_s"] for result in results)]
 
 
 def rate_table(results):

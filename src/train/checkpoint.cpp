@@ -17,10 +17,6 @@ constexpr const char* kBest = "best.";
 constexpr const char* kSums = "progress.sums";
 constexpr const char* kTeachers = "distill.teachers";
 
-void append(std::vector<NamedTensor>& all, const char* prefix, const std::vector<NamedTensor>& tensors) {
-  for (const auto& [name, tensor] : tensors) all.push_back({prefix + name, tensor});
-}
-
 std::vector<NamedTensor> clones_of(const std::vector<NamedTensor>& tensors) {
   std::vector<NamedTensor> clones;
   for (const auto& [name, tensor] : tensors) clones.push_back({name, tensor.detach().clone()});
@@ -139,13 +135,17 @@ void check_names(const TensorFile& file) {
 
 }  // namespace
 
+void append_named(std::vector<NamedTensor>& all, const std::string& prefix, const std::vector<NamedTensor>& tensors) {
+  for (const auto& [name, tensor] : tensors) all.push_back({prefix + name, tensor});
+}
+
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
   std::vector<NamedTensor> tensors;
-  append(tensors, kModel, checkpoint.model);
-  append(tensors, kObjective, checkpoint.objective);
-  append(tensors, kMomentum, checkpoint.momentum);
-  append(tensors, kAverage, checkpoint.average);
-  append(tensors, kBest, checkpoint.best.weights);
+  append_named(tensors, kModel, checkpoint.model);
+  append_named(tensors, kObjective, checkpoint.objective);
+  append_named(tensors, kMomentum, checkpoint.momentum);
+  append_named(tensors, kAverage, checkpoint.average);
+  append_named(tensors, kBest, checkpoint.best.weights);
   tensors.push_back({kSums, checkpoint.sums});
   const nlohmann::json own = {{"kind", "checkpoint"},
                               {"epoch", checkpoint.position.epoch},

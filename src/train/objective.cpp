@@ -5,6 +5,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "ekd/losses/classification.h"
+#include "ekd/train/checkpoint.h"
 
 namespace ekd {
 namespace {
@@ -13,10 +14,6 @@ Outputs first_rows(const Outputs& outputs, std::int64_t count) {
   Outputs first{outputs.logits.narrow(0, 0, count), {}};
   for (const auto& [name, tensor] : outputs.features) first.features.push_back({name, tensor.narrow(0, 0, count)});
   return first;
-}
-
-void append_named(std::vector<NamedTensor>& all, const std::vector<NamedTensor>& tensors) {
-  for (const auto& [name, tensor] : tensors) all.push_back({"loss." + name, tensor});
 }
 
 }  // namespace
@@ -70,13 +67,13 @@ LossTerms Objective::terms(const Batch& batch, const Outputs& outputs, const at:
 
 std::vector<NamedTensor> Objective::parameters() const {
   std::vector<NamedTensor> all;
-  if (loss_ != nullptr) append_named(all, loss_->parameters());
+  if (loss_ != nullptr) append_named(all, "loss.", loss_->parameters());
   return all;
 }
 
 std::vector<NamedTensor> Objective::state() const {
   std::vector<NamedTensor> all = parameters();
-  if (loss_ != nullptr) append_named(all, loss_->buffers());
+  if (loss_ != nullptr) append_named(all, "loss.", loss_->buffers());
   if (temperatures_.defined()) all.push_back({"teacher_temperatures", temperatures_});
   return all;
 }

@@ -50,6 +50,17 @@ class Benchmark(CliTest):
         self.assertEqual(result["ratio"], {"P2": rates["ekd"]["median"] / rates["P2"]["median"]})
         self.assertIn(f"{result['ratio']['P2']:.2f}", done.stdout)
 
+    def test_another_build_in_turn(self):
+        data, figures = write_cifar(self.folder / "data", range(64), range(8)), self.folder / "builds.json"
+        done = script("benchmark.py", "--cases", "student", "--peers", "P2", "--repeats", 1, "--steps", 1, "--data", data, "--ekd", BINARY,
+                      "--other", BINARY, "--json", figures)  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        (result,) = json.loads(figures.read_text())
+        self.assertEqual(result["images_per_s"].keys(), {"ekd", "other", "P2"})
+        rates = result["images_per_s"]
+        self.assertEqual(result["ratio"]["other"], rates["ekd"]["median"] / rates["other"]["median"])
+        self.assertIn("ekd / other", done.stdout)
+
     def test_what_does_not_fit(self):
         for arguments, words in [
             (("--cases", "wrn-none,wrn-nine"), ("unknown case wrn-nine", "kd-8-students")),
@@ -57,6 +68,7 @@ class Benchmark(CliTest):
             (("--cases", ","), ("no case",)),
             (("--repeats", "0"), ("--repeats",)),
             (("--ekd", self.folder / "nowhere"), ("no program",)),
+            (("--ekd", BINARY, "--other", self.folder / "nowhere"), ("no program", "nowhere")),
         ]:
             with self.subTest(arguments), contextlib.redirect_stderr(io.StringIO()) as said, self.assertRaises(SystemExit) as ended:
                 benchmark.main([str(argument) for argument in arguments])
@@ -178,6 +190,11 @@ class Roofline(CliTest):
         self.assertEqual(text.count("| a machine"), 1)
         self.assertEqual(text.count("100 (90–110)"), 3)
         self.assertEqual(said.getvalue().count("| a machine"), 2)
+
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            roofline.main(arguments + ["--kind", "amx"])
+        self.assertEqual(docs.read_text().count("| a machine"), 2)  # its own table beside the first
+        self.assertEqual(said.getvalue().count("| a machine"), 1)
 
         docs.write_text("no marks\n")
         with self.assertRaisesRegex(SystemExit, "error: .*has no lines"):

@@ -127,6 +127,24 @@ class AveragedWeights(CalibrationTest):
         run("evaluate", f"{self.folder / 'plain'}:ema").fails(7, "ema.safetensors", "--ema")
         run("evaluate", f"{self.folder / 'whole/ema.safetensors'}:ema").fails(7, "':ema' goes with a run")
 
+    def test_as_a_row_of_a_plan(self):
+        data = {"dataset": "synthetic", "classes": 4, "train_limit": 24, "test_limit": 16, "val_size": 8}
+        optim = {"epochs": 2, "batch_size": 8, "lr": 0.01, "ema": 0.9}
+        plan = {"config": {"all": {"data": data, "optim": optim, "model": {"name": "shufflenet_v1"}, "run": {"precision": "fp32", "device": "cpu"}}},
+                "runs": [{"name": "a", "command": "train-teacher"}], "evaluations": [{"name": "averaged", "members": [{"run": "a:ema"}]}]}  # fmt: skip
+        path, out = self.folder / "plan.json", self.folder / "plan"
+        path.write_text(json.dumps(plan))
+        run("run", path, "--out", out, "--progress", "none").done()
+        averaged, trained = (json.loads((out / f"{name}-s0/result.json").read_text()) for name in ("averaged", "a"))
+        self.assert_metrics_close(averaged["last"], trained["ema"], 1e-9)
+        self.assertNotEqual(averaged["last"]["nll"], trained["last"]["nll"])
+        self.assertTrue((out / "averaged-s0/predictions-val.safetensors").exists())
+        rows = {row["name"]: row for row in run("report", path, "--out", out, "--format", "json").json()["rows"]}
+        self.assertAlmostEqual(rows["averaged"]["nll"]["mean"], trained["ema"]["nll"])
+        plan["evaluations"][0]["members"] = [{"run": "a"}]  # the same run, other weights
+        path.write_text(json.dumps(plan))
+        run("run", path, "--out", out).fails(2, "averaged-s0", "members (a-s0@1, was a-s0:ema@1)")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -46,6 +46,9 @@ struct Checkpoint {
   std::vector<NamedTensor> model, objective, momentum, average;  // the live tensors
 };
 
+// Appends the tensors, each as PREFIX and its name.
+void append_named(std::vector<NamedTensor>& all, const std::string& prefix, const std::vector<NamedTensor>& tensors);
+
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);
 
 // Checks the whole file against `checkpoint`'s identity and live tensors and against the training's `end` (epochs,

@@ -43,8 +43,6 @@ using Lanes = __mmask16;
 [[maybe_unused]] Lanes first_lanes(std::int64_t count) { return static_cast<Lanes>((1U << count) - 1); }
 Vector load_lanes(const float* p, Lanes lanes) { return _mm512_maskz_loadu_ps(lanes, p); }
 void store_lanes(Vector v, float* p, Lanes lanes) { _mm512_mask_storeu_ps(p, lanes, v); }
-void stream_vector(Vector v, float* p) { _mm512_stream_ps(p, v); }
-[[maybe_unused]] void end_streaming() { _mm_sfence(); }
 #elif defined(CPU_CAPABILITY_AVX2)
 constexpr int kRegisters = 16;
 using Lanes = __m256i;
@@ -53,16 +51,12 @@ using Lanes = __m256i;
 }
 Vector load_lanes(const float* p, Lanes lanes) { return _mm256_maskload_ps(p, lanes); }
 void store_lanes(Vector v, float* p, Lanes lanes) { _mm256_maskstore_ps(p, lanes, v); }
-void stream_vector(Vector v, float* p) { _mm256_stream_ps(p, v); }
-[[maybe_unused]] void end_streaming() { _mm_sfence(); }
 #else
 constexpr int kRegisters = 16;
 using Lanes = std::int64_t;
 [[maybe_unused]] Lanes first_lanes(std::int64_t count) { return count; }
 Vector load_lanes(const float* p, Lanes lanes) { return Vector::loadu(p, lanes); }
 void store_lanes(Vector v, float* p, Lanes lanes) { v.store(p, static_cast<int>(lanes)); }
-void stream_vector(Vector v, float* p) { v.store(p); }
-[[maybe_unused]] void end_streaming() {}
 #endif
 
 // Rows of sums that fit beside `vectors` columns of factors: three quarters of the registers, or half of them for a
@@ -98,7 +92,7 @@ __attribute__((always_inline)) inline void multiply_tile(LeftFactor<kLeft> left,
       if (kMasked && v == kVectors - 1)
         store_lanes(sums[r][v], p, lanes);
       else if (result.streams)
-        stream_vector(sums[r][v], p);
+        stream(sums[r][v], p);
       else
         sums[r][v].store(p);
     }

@@ -68,12 +68,24 @@ void store(float v, BFloat16* p) {  // to nearest, ties to even
   p->x = v != v ? 0x7fc0 : static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-// Past the caches with AVX2's instructions, for which p is a multiple of a vector; elsewhere like store. end_stream
-// makes it visible to other threads.
+// Past the caches where there are instructions for it, for which p is a multiple of a vector. end_stream makes it
+// visible to other threads.
+#if defined(CPU_CAPABILITY_AVX512)
+void stream(Vector v, float* p) { _mm512_stream_ps(p, v); }
+void end_stream() { _mm_sfence(); }
+#elif defined(CPU_CAPABILITY_AVX2)
+void stream(Vector v, float* p) { _mm256_stream_ps(p, v); }
+void end_stream() { _mm_sfence(); }
+#else
+void stream(Vector v, float* p) { v.store(p); }
+void end_stream() {}
+#endif
+
+// With AVX2 alone; elsewhere like store.
 void stream(Pair v, float* p) {
 #ifdef CPU_CAPABILITY_AVX2
-  _mm256_stream_ps(p, v.lo);
-  _mm256_stream_ps(p + Vector::size(), v.hi);
+  stream(v.lo, p);
+  stream(v.hi, p + Vector::size());
 #else
   store(v, p);
 #endif
@@ -82,11 +94,6 @@ void stream(Pair v, BFloat16* p) { store(v, p); }
 template <class T>
 void stream(float v, T* p) {
   store(v, p);
-}
-void end_stream() {
-#ifdef CPU_CAPABILITY_AVX2
-  _mm_sfence();
-#endif
 }
 
 Pair operator+(Pair a, Pair b) { return {a.lo + b.lo, a.hi + b.hi}; }

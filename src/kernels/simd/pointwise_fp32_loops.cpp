@@ -68,7 +68,7 @@ void multiply(MatrixView<const float> a, std::int64_t rows, const PackedMatrix<f
                                               cut, b.columns - first);
     panel += b.inner * kVectors * kFloats;
   });
-  if (streams) end_streaming();
+  if (streams) end_stream();
 }
 
 void multiply_transposed(MatrixView<const float> a, std::int64_t m, MatrixView<const float> b, std::int64_t n,

@@ -46,6 +46,11 @@ CASES += [Case("evaluate", "wrn_40_2", 256, 7, task="evaluate")]
 CASES += [Case("augmix-images", "wrn_40_2", 128, 12, "augmix", task="augment", peers=("P1", "P2"))]
 
 
+def cases_of(model):
+    """Training and evaluating any network."""
+    return [Case(f"train-{model}", model, 64, 8), Case(f"evaluate-{model}", model, 256, 7, task="evaluate")]
+
+
 def summary(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
@@ -97,6 +102,7 @@ def main(arguments=None):
     cases = [case.name for case in CASES]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default=",".join(cases), help="by commas (default: all)")
+    parser.add_argument("--models", help="networks, by commas: instead of the cases, each is trained and evaluated (train-NAME, evaluate-NAME)")
     parser.add_argument("--peers", default=",".join(PEERS), help="by commas (default: %(default)s)")
     parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--steps", type=positive, help="of an epoch, for every program (default: by case; half of it for P1)")
@@ -106,6 +112,11 @@ def main(arguments=None):
     parser.add_argument("--other", type=Path, help="another build of ekd, measured in turn like a peer")
     parser.add_argument("--precision", default="auto", help="of ekd")
     options = parser.parse_args(arguments)
+    offered = CASES
+    if options.models:
+        offered = [case for model in options.models.split(",") for case in cases_of(model)]
+        cases = [case.name for case in offered]
+        options.cases = ",".join(cases)
     wanted, peers = chosen(parser, "case", options.cases, cases), chosen(parser, "peer", options.peers, PEERS)
     for program in filter(None, (options.ekd, options.other)):
         if not program.is_file():
@@ -120,7 +131,7 @@ def main(arguments=None):
                 (folder := Path(options.folder) / OTHER_BUILD).mkdir()
                 programs[OTHER_BUILD] = Ekd(options.other, options, folder)
             programs |= {name: Peer(name, options, ekd.data) for name in PEERS if name in peers}
-            for case in CASES:
+            for case in offered:
                 if case.name not in wanted:
                     continue
                 results.append(measure(case, programs, options))

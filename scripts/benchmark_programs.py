@@ -81,10 +81,15 @@ class Ekd:
         self.data = options.data or self.folder / "data"
         if options.data is None:
             run([program, "data", "make-synthetic", self.data])
-        self.teacher = self.folder / "teacher"
-        run([program, "train-teacher", "--data", self.data, "--train-limit", 8, "--test-limit", 8, "--epochs", 1, "--batch-size", 8,
-             "--run-dir", self.teacher, "-q"])  # fmt: skip
-        self.teachers = [shutil.copytree(self.teacher, self.folder / f"teacher-{index}") for index in range(MOST_TEACHERS)]
+        self.teachers = [shutil.copytree(self.weights("wrn_40_2"), self.folder / f"teacher-{index}") for index in range(MOST_TEACHERS)]
+
+    def weights(self, model):
+        """A run of that network."""
+        folder = self.folder / model
+        if not folder.exists():
+            run([self.program, "train-teacher", "--model", model, "--data", self.data, "--train-limit", 8, "--test-limit", 8, "--epochs", 1,
+                 "--batch-size", 8, "--run-dir", folder, "-q"])  # fmt: skip
+        return folder
 
     def finish(self):
         return {}
@@ -114,7 +119,7 @@ class Ekd:
         images = case.batch_size * steps
 
         def timed(count):
-            ended = run([self.program, "evaluate", self.teacher, "--data", self.data, "--test-limit", count, "--batch-size", case.batch_size,
+            ended = run([self.program, "evaluate", self.weights(case.model), "--data", self.data, "--test-limit", count, "--batch-size", case.batch_size,
                          "--precision", self.options.precision, "-v"])  # fmt: skip
             return ended, count / float(re.search(r"([0-9.]+) images/s", ended.out).group(1))
 

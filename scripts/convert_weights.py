@@ -14,12 +14,16 @@ import argparse
 import io
 import os
 import pickle
+import re
 import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
+import networks  # noqa: E402
 from ekd_files import Parser, Problem, main_of, read_safetensors, weights_of, write_atomically, write_safetensors
 
 KEYS = ("state_dict", "model", "net")
@@ -89,63 +93,52 @@ def shortened(names):
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def batch_norm(name, width):
-    return {f"{name}.{part}": (width,) for part in ("weight", "bias", "running_mean", "running_var")} | {f"{name}.{COUNTER}": ()}
+def layout(model, classes, channels=3):
+    """Names and shapes of the network in the order of its state dict: the stem first, the classifier's bias last."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in networks.make(model, classes, channels).state_dict().items()}
 
 
-def wrn_40_2(classes):
-    """Names and shapes of WRN-40-2 (Zagoruyko and Komodakis, 2016) in the order of its state dict."""
-    shapes, inputs = {"conv1.weight": (16, 3, 3, 3)}, 16
-    for stage, width in enumerate((32, 64, 128), start=1):
-        for index in range(6):
-            block = f"block{stage}.layer.{index}"
-            shapes |= batch_norm(f"{block}.bn1", inputs) | {f"{block}.conv1.weight": (width, inputs, 3, 3)}
-            shapes |= batch_norm(f"{block}.bn2", width) | {f"{block}.conv2.weight": (width, width, 3, 3)}
-            if inputs != width:
-                shapes[f"{block}.convShortcut.weight"] = (width, inputs, 1, 1)
-            inputs = width
-    return shapes | batch_norm("bn1", 128) | {"fc.weight": (classes, 128), "fc.bias": (classes,)}
-
-
-def shufflenet_v1(classes):
-    """The same of ShuffleNetV1 with three groups (Zhang et al., 2018) in its CIFAR form."""
-    shapes, inputs = {"conv1.weight": (24, 3, 1, 1)} | batch_norm("bn1", 24), 24
-    for stage, (width, blocks) in enumerate(((240, 4), (480, 8), (960, 4)), start=1):
-        for index in range(blocks):
-            block, groups = f"layer{stage}.{index}", 1 if inputs == 24 else 3
-            outputs = width if index else width - inputs  # the first block's pooled input is put beside its outputs
-            middle = outputs // 4
-            shapes |= {f"{block}.conv1.weight": (middle, inputs // groups, 1, 1)} | batch_norm(f"{block}.bn1", middle)
-            shapes |= {f"{block}.conv2.weight": (middle, 1, 3, 3)} | batch_norm(f"{block}.bn2", middle)
-            shapes |= {f"{block}.conv3.weight": (outputs, middle // 3, 1, 1)} | batch_norm(f"{block}.bn3", outputs)
-            inputs = width
-    return shapes | {"linear.weight": (classes, 960), "linear.bias": (classes,)}
-
-
-NETWORKS = {"wrn_40_2": wrn_40_2, "shufflenet_v1": shufflenet_v1}
+def candidates(shapes):
+    """The networks that the tensors may be of."""
+    names = list(networks.NETWORKS)
+    first = shapes.get("block1.layer.0.conv1.weight", ())
+    if len(first) == 4 and first[0] % 16 == 0:  # any wide residual network
+        depth = 6 * sum(re.fullmatch(r"block1\.layer\.\d+\.conv1\.weight", name) is not None for name in shapes) + 4
+        names = list(dict.fromkeys([*names, f"wrn_{depth}_{first[0] // 16}"]))
+    return names
 
 
 def detect(shapes, path):
     """(network, classes, its own shapes) of the network that has these names and shapes, counters aside."""
     given = {name for name in shapes if not name.endswith(COUNTER)}
-    candidates = {}
-    for model, layout in NETWORKS.items():
-        own = {name for name in layout(1) if not name.endswith(COUNTER)}
-        candidates[model] = (own - given, given - own)
-    model, (missing, extra) = min(candidates.items(), key=lambda item: len(item[1][0]) + len(item[1][1]))
+    found = []
+    for model in candidates(shapes):
+        own = layout(model, 1)
+        bias = list(own)[-1]
+        if len(shapes.get(bias, ())) == 1 and shapes[bias][0] > 0:
+            own = layout(model, shapes[bias][0], stem_channels(shapes, own))
+        names = {name for name in own if not name.endswith(COUNTER)}
+        misfits = [name for name in own if name in shapes and shapes[name] != own[name]]
+        found.append((len(names - given) + len(given - names), len(misfits), model, bias, own, misfits))
+    _, _, model, bias, own, misfits = min(found, key=lambda one: one[:2])
+    names = {name for name in own if not name.endswith(COUNTER)}
+    missing, extra = names - given, given - names
     if missing or extra:
         wrong = [f"{what} {shortened(sorted(names))}" for what, names in (("missing", missing), ("unknown", extra)) if names]
-        raise Problem(f"{path}: the names fit none of {', '.join(NETWORKS)}; nearest is {model}: {'; '.join(wrong)}")
-    bias = list(NETWORKS[model](1))[-1]
+        raise Problem(f"{path}: the names fit none of {', '.join(networks.NETWORKS)}; nearest is {model}: {'; '.join(wrong)}")
     if len(shapes[bias]) != 1 or shapes[bias][0] == 0:
         raise Problem(f"{path}: '{bias}' tells no number of classes: its shape is {list(shapes[bias])}")
-    classes = shapes[bias][0]
-    own = NETWORKS[model](classes)
-    misfits = [f"{name} is {list(shapes[name])}, not {list(shape)}"
-               for name, shape in own.items() if name in shapes and shapes[name] != shape]
     if misfits:
-        raise Problem(f"{path}: the names are those of {model}, the shapes are not: {shortened(misfits)}")
-    return model, classes, own
+        wrong = [f"{name} is {list(shapes[name])}, not {list(own[name])}" for name in misfits]
+        raise Problem(f"{path}: the names are those of {model}, the shapes are not: {shortened(wrong)}")
+    return model, shapes[bias][0], own
+
+
+def stem_channels(shapes, own):
+    """Of the images."""
+    stem = shapes.get(next(iter(own)), ())
+    return stem[1] if len(stem) == 4 and stem[1] > 0 else 3
 
 
 def fitted(state, path):

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from networks import NETWORKS
 
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 AUGMENTATIONS = ("none", "mixup", "cutmix", "cutout", "augmix")
@@ -16,7 +17,7 @@ TASKS = ("train", "evaluate", "augment")
 def parser(description):
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--data", type=Path, required=True, help="folder with train.bin and test.bin")
-    result.add_argument("--model", choices=("wrn_40_2", "shufflenet_v1"), default="wrn_40_2")
+    result.add_argument("--model", choices=NETWORKS, default="wrn_40_2")
     result.add_argument("--aug", choices=AUGMENTATIONS, default="none")
     result.add_argument("--task", choices=TASKS, default="train", help="augment: the images alone, without a network")
     result.add_argument("--teachers", type=int, default=0, help="distil from this many")

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from losses import jensen_shannon, kd_term, soft_cross_entropy
 from measurement import calibration, parser, read_records, timed
-from networks import NETWORKS, shuffle_as_published
+from networks import make, shuffle_as_published
 from pillow_views import PillowViews, seed_worker
 
 
 def network(name, options, device):
-    more = {"shuffle": shuffle_as_published} if name == "shufflenet_v1" else {}
-    return NETWORKS[name](options.classes, **more).to(device)
+    more = {"shuffle": shuffle_as_published} if name.startswith("shufflenet") else {}
+    return make(name, options.classes, **more).to(device)
 
 
 def loader(options, name, training=True):

@@ -9,7 +9,7 @@ import torch
 from batched_views import BatchedViews
 from losses import jensen_shannon, kd_term, soft_cross_entropy
 from measurement import calibration, parser, read_records, timed
-from networks import NETWORKS, fold_batch_norm
+from networks import fold_batch_norm, make
 
 
 def computes_in_bf16(device):
@@ -29,7 +29,7 @@ class Peer:
         return torch.from_numpy(images).to(self.device), torch.from_numpy(labels).to(self.device)
 
     def network(self, name):
-        return NETWORKS[name](self.options.classes).to(self.device, memory_format=torch.channels_last)
+        return make(name, self.options.classes).to(self.device, memory_format=torch.channels_last)
 
     def compiled(self, function):
         """As it is, but for P3; graphs of launches pay on a GPU alone."""

@@ -1,10 +1,16 @@
-// `ekd config-docs`, which no help lists: docs/config.md from the field lists. `ekd config-docs > docs/config.md`
+// `ekd config-docs`, which no help lists: docs/config.md from the field lists (`ekd config-docs > docs/config.md`), and
+// the table of docs/models.md.
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
+
 #include <cstdio>
+#include <memory>
 
 #include "commands/settings.h"
 #include "ekd/augment/preview.h"
 #include "ekd/commands/command.h"
 #include "ekd/evaluate/evaluation.h"
+#include "ekd/models/registry.h"
 #include "ekd/settings/config.h"
 #include "ekd/settings/config_io.h"
 #include "ekd/study/plan_runner.h"
@@ -61,12 +67,31 @@ std::string config_document() {
          tables(picture_fields(picture), {}, "###");
 }
 
+// Of images of 32×32 pixels, in 100 classes.
+std::string models_table() {
+  const at::NoGradGuard no_grad;
+  std::string text = "| `--model` | | parameters | features: channels × side |\n|---|---|---:|---|\n";
+  for (const auto& row : model_registry().rows()) {
+    const auto model = make_model({.name = row.name}, /*seed=*/0);
+    model->set_training(false);
+    std::vector<std::string> features;
+    for (const auto& [name, tensor] : model->forward(at::zeros({1, 3, 32, 32})).features)
+      features.push_back("`" + name + "` " + std::to_string(tensor.size(1)) +
+                         (tensor.dim() == 4 ? " × " + std::to_string(tensor.size(2)) : ""));
+    text += "| `" + row.name + "` | " + row.help + " | " + std::to_string(parameter_count(*model)) + " | " +
+            join(features) + " |\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 CommandRow add_config_docs_command(CLI::App& root) {
   CLI::App* app = root.add_subcommand("config-docs", "Print docs/config.md")->group("");
-  return {app, [] {
-            std::printf("%s", config_document().c_str());
+  const auto models = std::make_shared<bool>(false);
+  app->add_flag("--models", *models, "Print the table of docs/models.md instead");
+  return {app, [models] {
+            std::printf("%s", (*models ? models_table() : config_document()).c_str());
             return 0;
           }};
 }

@@ -170,7 +170,7 @@ void remove_file(const fs::path& path) {
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw IoError(path.string() + ": cannot remove: " + reason());
 }
 
-void remove_stale_temporaries(const fs::path& folder) {
+void remove_stale_temporaries(const fs::path& folder, const std::set<std::string>& locked) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
@@ -181,7 +181,8 @@ void remove_stale_temporaries(const fs::path& folder) {
     pid_t pid = 0;
     const auto parsed = std::from_chars(begin, end, pid);
     if (parsed.ec != std::errc{} || parsed.ptr != end || pid <= 0) continue;
-    const bool alive = pid == ::getpid() || ::kill(pid, 0) == 0 || errno == EPERM;
+    const bool ours = pid == ::getpid(), from_a_holder = locked.contains(name.substr(1, at - 1));
+    const bool alive = ours || (!from_a_holder && (::kill(pid, 0) == 0 || errno == EPERM));
     if (!alive) fs::remove(entry.path(), error);
   }
 }

@@ -34,7 +34,8 @@ std::string accepted_text(const Field& field) {
     std::string operator()(std::optional<double>*) const { return range_text("a number", accepted) + ", or null"; }
     std::string operator()(std::string*) const {
       if (accepted.names.empty()) return "a text";
-      return "one of " + join(accepted.names) + (accepted.or_number ? ", or " + range_text("a number", accepted) : "");
+      return "one of " + join(accepted.names) + (accepted.also != nullptr ? ", or " + accepted.also_text : "") +
+             (accepted.or_number ? ", or " + range_text("a number", accepted) : "");
     }
     std::string operator()(std::vector<std::int64_t>*) const {
       return "a list of " + range_text("whole numbers", accepted);

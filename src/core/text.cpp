@@ -1,6 +1,7 @@
 #include "ekd/core/text.h"
 
 #include <algorithm>
+#include <charconv>
 #include <numeric>
 
 namespace ekd {
@@ -46,6 +47,12 @@ std::string join(const std::vector<std::string>& names, std::string_view separat
     text += name;
   }
   return text;
+}
+
+std::optional<std::int64_t> whole_number(std::string_view text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc{} && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
 }
 
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates) {

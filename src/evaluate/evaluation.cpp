@@ -271,7 +271,7 @@ std::vector<Field> evaluation_fields(EvaluationRequest& request) {
   std::vector<Field> fields = data_fields(request.data);
   fields.insert(
       fields.end(),
-      {{"model.name", &request.model, one_of_or_empty(model_registry().names()), "--model",
+      {{"model.name", &request.model, or_empty(model_names()), "--model",
         "the network, for weights that do not say it"},
        {"evaluate.split", &request.split, one_of({"train", "val", "test"}), "--split", "the images to evaluate on"},
        {"evaluate.bins", &request.bins, between(1, 100'000), "--bins", "numbers of bins to report"},

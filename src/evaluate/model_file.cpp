@@ -3,14 +3,15 @@
 #include <ATen/TensorOperators.h>
 #include <spdlog/spdlog.h>
 
-#include <charconv>
+#include <algorithm>
+#include <map>
 #include <optional>
-#include <set>
 
 #include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/sha256.h"
 #include "ekd/core/tensor_file.h"
+#include "ekd/core/text.h"
 #include "ekd/models/registry.h"
 #include "ekd/runs/run_dir.h"
 
@@ -20,54 +21,88 @@ namespace {
 namespace fs = std::filesystem;
 
 std::optional<std::int64_t> positive_number(const std::string& text) {
-  std::int64_t number = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
-  const bool whole = parsed.ec == std::errc{} && parsed.ptr == text.data() + text.size();
-  return whole && number >= 1 && number <= 1'000'000 ? std::optional(number) : std::nullopt;
+  const auto number = whole_number(text);
+  return number && *number >= 1 && *number <= 1'000'000 ? number : std::nullopt;
 }
 
-std::set<std::string> names_of(const std::vector<NamedTensor>& tensors) {
-  std::set<std::string> names;
-  for (const auto& tensor : tensors) names.insert(tensor.name);
-  return names;
+using Shapes = std::map<std::string, std::vector<std::int64_t>>;
+
+Shapes shapes_of(const std::vector<NamedTensor>& tensors) {
+  Shapes shapes;
+  for (const auto& [name, tensor] : tensors) shapes[name] = tensor.sizes().vec();
+  return shapes;
 }
 
-// The size of the classifier's bias, the last one-dimensional parameter of these networks, tells the classes.
+// The classifier's weight and bias, the last parameters of these networks: "fc.weight", "fc.bias".
+struct Head {
+  std::string weight, bias;
+};
+Head head_of(const std::vector<NamedTensor>& layout) {
+  const auto bias = std::ranges::find_if(layout, [](const NamedTensor& one) { return !one.tensor.requires_grad(); });
+  return {(bias - 2)->name, (bias - 1)->name};
+}
+
+// The size of the classifier's bias tells the classes.
 std::optional<std::int64_t> classes_by_head(const TensorFile& file, const std::string& model_name) {
-  const auto model = make_model({.name = model_name}, /*seed=*/0);
-  const auto parameters = model->parameters();
-  const at::Tensor* bias = file.find(parameters.back().name);
+  const at::Tensor* bias = file.find(head_of(model_layout({.name = model_name})).bias);
   if (bias == nullptr || bias->dim() != 1 || bias->size(0) < 1) return std::nullopt;
   return bias->size(0);
 }
 
-// The network that has these tensors and no others.
-std::optional<std::string> model_by_names(const std::set<std::string>& stored) {
-  for (const auto& name : model_registry().names())
-    if (names_of(model_state(*make_model({.name = name}, /*seed=*/0))) == stored) return name;
-  return std::nullopt;
+// The stem's weight, the first parameter, tells the images' channels.
+std::int64_t channels_by_stem(const TensorFile& file, const std::string& model_name) {
+  const at::Tensor* stem = file.find(model_layout({.name = model_name}).front().name);
+  return stem != nullptr && stem->dim() == 4 && stem->size(1) >= 1 ? stem->size(1) : ModelSpec().channels;
+}
+
+bool have_the_same_names(const Shapes& a, const Shapes& b) {
+  return std::ranges::equal(a, b, {}, &Shapes::value_type::first, &Shapes::value_type::first);
+}
+
+// The network that has tensors of these names and shapes, for any number of classes and channels, and no others; where
+// there is none, the first that has the names.
+std::optional<std::string> model_by_tensors(const Shapes& stored) {
+  std::optional<std::string> by_names;
+  for (const auto& name : model_registry().names()) {
+    const auto layout = model_layout({.name = name});
+    Shapes own = shapes_of(layout);
+    if (!have_the_same_names(own, stored)) continue;
+    if (!by_names) by_names = name;
+    // What the data decide is taken over.
+    const Head head = head_of(layout);
+    const auto take_size = [&](const std::string& tensor, std::size_t axis) {
+      const auto& sizes = stored.at(tensor);
+      if (axis < sizes.size()) own[tensor][axis] = sizes[axis];
+    };
+    take_size(layout.front().name, 1);
+    take_size(head.weight, 0);
+    take_size(head.bias, 0);
+    if (own == stored) return name;
+  }
+  return by_names;
 }
 
 // What stands before all names, "module." or "net.student.", of a known network.
-std::optional<std::string> prefix_before_names(std::set<std::string> stored) {
+std::optional<std::string> prefix_before_names(Shapes stored) {
   std::string prefix;
   while (!stored.empty()) {
-    const std::string first = stored.begin()->substr(0, stored.begin()->find('.') + 1);
-    std::set<std::string> rest;
-    for (const auto& name : stored)
-      if (!first.empty() && name.starts_with(first)) rest.insert(name.substr(first.size()));
+    const std::string& name = stored.begin()->first;
+    const std::string first = name.substr(0, name.find('.') + 1);
+    Shapes rest;
+    for (const auto& [tensor, shape] : stored)
+      if (!first.empty() && tensor.starts_with(first)) rest[tensor.substr(first.size())] = shape;
     if (rest.size() < stored.size()) return std::nullopt;
     prefix += first;
     stored = std::move(rest);
-    if (model_by_names(stored)) return prefix;
+    if (model_by_tensors(stored)) return prefix;
   }
   return std::nullopt;
 }
 
 // Why tensors may not fit the network `name`; empty where that cannot be told.
 std::string cause_of_misfit(const TensorFile& file, const std::string& name) {
-  const auto stored = names_of(file.tensors);
-  if (const auto other = model_by_names(stored); other && *other != name)
+  const Shapes stored = shapes_of(file.tensors);
+  if (const auto other = model_by_tensors(stored); other && *other != name)
     return "; they are those of " + *other + ", not of " + name + " as was said";
   if (const auto prefix = prefix_before_names(stored))
     return *prefix == "module." ? "; all names begin with 'module.', as DataParallel writes them: "
@@ -86,10 +121,9 @@ std::string cause_of_misfit(const TensorFile& file, const std::string& name) {
 void check_stated_classes(const TensorFile& file, const ModelSpec& spec) {
   const auto stored = classes_by_head(file, spec.name);
   if (!stored || *stored == spec.classes) return;
-  const auto parameters = make_model({.name = spec.name}, /*seed=*/0)->parameters();
+  const Head head = head_of(model_layout({.name = spec.name}));
   throw WeightsError(file.path + ": mis-shaped: its metadata states " + std::to_string(spec.classes) + " classes, " +
-                     parameters[parameters.size() - 2].name + " and " + parameters.back().name + " are for " +
-                     std::to_string(*stored));
+                     head.weight + " and " + head.bias + " are for " + std::to_string(*stored));
 }
 
 ModelSpec identify(const TensorFile& file, const std::string& fallback_model) {
@@ -105,15 +139,16 @@ ModelSpec identify(const TensorFile& file, const std::string& fallback_model) {
     spec.classes = file.own["classes"].get<std::int64_t>();
     if (spec.classes < 1 || spec.classes > 1'000'000)
       throw WeightsError(file.path + ": its metadata states an impossible number of classes");
-    if (model_registry().find(spec.name) == nullptr) reject_model(file, spec.name);
+    if (!is_model(spec.name)) reject_model(file, spec.name);
     check_stated_classes(file, spec);
+    spec.channels = channels_by_stem(file, spec.name);
     return spec;
   }
   const auto model = file.metadata.find("model");
   if (model != file.metadata.end()) {
     spec.name = model->second;
-    if (model_registry().find(spec.name) == nullptr) reject_model(file, spec.name);
-  } else if (const auto by_names = model_by_names(names_of(file.tensors))) {
+    if (!is_model(spec.name)) reject_model(file, spec.name);
+  } else if (const auto by_names = model_by_tensors(shapes_of(file.tensors))) {
     spec.name = *by_names;
   } else if (!fallback_model.empty()) {
     spec.name = fallback_model;
@@ -127,6 +162,7 @@ ModelSpec identify(const TensorFile& file, const std::string& fallback_model) {
   if (!classes) throw WeightsError(file.path + ": the number of classes cannot be told from its metadata or tensors");
   spec.classes = *classes;
   check_stated_classes(file, spec);
+  spec.channels = channels_by_stem(file, spec.name);
   return spec;
 }
 

@@ -39,8 +39,9 @@ at::Tensor move_together(const std::vector<NamedTensor>& parameters, at::Device 
 
 }  // namespace
 
-Network::Network(ModelSpec spec, std::uint64_t seed)
-    : Classifier(std::move(spec)), root_(state_, at::make_generator<at::CPUGeneratorImpl>(seed)) {
+Network::Network(ModelSpec spec, std::optional<std::uint64_t> seed)
+    : Classifier(std::move(spec)),
+      root_(state_, seed ? at::make_generator<at::CPUGeneratorImpl>(*seed) : at::Generator()) {
   if (this->spec().classes < 1 || this->spec().channels < 1) {
     throw UsageError("model '" + this->spec().name + "' needs at least one class and one image channel");
   }

@@ -1,14 +1,26 @@
 // What the networks of this folder have in common.
 #pragma once
 
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "ekd/models/classifier.h"
+#include "ekd/nn/fused_pass.h"
 #include "ekd/nn/scope.h"
 
 namespace ekd {
 
-class Activation;
+// Blocks one after another. A block is called with an activation, which it gets by move, and with `training`.
+template <class Block>
+struct Stage {
+  Activation operator()(Activation x, bool training) const {
+    for (const auto& block : blocks) x = block(std::move(x), training);
+    return x;
+  }
+
+  std::vector<Block> blocks;
+};
 
 // A network adds its layers and `run`.
 class Network : public Classifier {
@@ -25,7 +37,7 @@ class Network : public Classifier {
 
  protected:
   // Throws UsageError where the spec has no class or no channel.
-  Network(ModelSpec spec, std::uint64_t seed);
+  Network(ModelSpec spec, std::optional<std::uint64_t> seed);
 
   const Scope& root() const { return root_; }
 

@@ -6,7 +6,7 @@ namespace ekd {
 
 std::vector<Field> model_fields(ModelConfig& model) {
   return {
-      {"model.name", &model.name, one_of(model_registry().names()), "--model", "the network to train"},
+      {"model.name", &model.name, model_names(), "--model", "the network to train"},
       {"model.init", &model.init, {}, "--init", "safetensors weights to start from"},
   };
 }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "ekd/nn/layers.h"
+#include "models/families.h"
 #include "models/network.h"
 
 namespace ekd {
@@ -56,31 +57,24 @@ struct ShuffleBlock {
         bn3(scope / "bn3", last) {}
 };
 
-struct ShuffleStage {
+struct ShuffleStage : Stage<ShuffleBlock> {
   ShuffleStage(const Scope& scope, std::int64_t in, std::int64_t out, int count) {
     blocks.reserve(count);
     blocks.emplace_back(scope / "0", ShuffleShape{in, out, /*stride=*/2, in == kShuffleStem ? 1 : kGroups});
     for (int i = 1; i < count; ++i) blocks.emplace_back(scope / std::to_string(i), ShuffleShape{out, out});
   }
-
-  Activation operator()(Activation x, bool training) const {
-    for (const auto& block : blocks) x = block(x, training);
-    return x;
-  }
-
-  std::vector<ShuffleBlock> blocks;
 };
 
 class ShuffleNet final : public Network {
  public:
-  ShuffleNet(const ModelSpec& spec, std::uint64_t seed)
+  ShuffleNet(const ModelSpec& spec, StartSeed seed)
       : Network(spec, seed),
         conv1(root() / "conv1", {.in = spec.channels, .out = kShuffleStem}, ConvStart::kFanInUniform),
         bn1(root() / "bn1", kShuffleStem),
         layer1(root() / "layer1", kShuffleStem, 240, 4),
         layer2(root() / "layer2", 240, 480, 8),
         layer3(root() / "layer3", 480, 960, 4),
-        linear(root() / "linear", 960, spec.classes, BiasStart::kUniform) {}
+        linear(root() / "linear", 960, spec.classes, LinearStart::kUniform) {}
 
  private:
   Outputs run(const Activation& images, bool training) const override {
@@ -100,7 +94,7 @@ class ShuffleNet final : public Network {
 }  // namespace
 
 // Features: "layer1", "layer2", "layer3" (240, 480 and 960 channels, after their activation) and "pooled" [N, 960].
-std::unique_ptr<Classifier> make_shufflenet_v1(const ModelSpec& spec, std::uint64_t seed) {
+std::unique_ptr<Classifier> make_shufflenet_v1(const ModelSpec& spec, StartSeed seed) {
   return std::make_unique<ShuffleNet>(spec, seed);
 }
 

@@ -44,6 +44,9 @@ ChannelScaleShift folded_bn(const BnParameters& parameters, const BnRunning& run
 at::Tensor conv_bn_relu_folded(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride,
                                const ChannelScaleShift& after, const ChannelScaleShift* before = nullptr);
 
+// x; `parameter` gets a gradient of 0.
+at::Tensor with_idle(const at::Tensor& x, const at::Tensor& parameter);
+
 // shuffle_by_groups of an x that it takes, with its gradient.
 at::Tensor differentiable_shuffle(const at::Tensor& x, std::int64_t groups);
 

@@ -1,9 +1,11 @@
 #include "ekd/nn/layers.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/batch_norm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/max_pool2d.h>
 
 #include <array>
 #include <cmath>
@@ -33,9 +35,16 @@ at::Tensor conv_weight(const Scope& scope, const ConvShape& shape, ConvStart sta
 }  // namespace
 
 Conv2d::Conv2d(const Scope& scope, const ConvShape& shape, ConvStart start)
-    : shape_(shape), weight_(conv_weight(scope, shape, start)) {}
+    : shape_(shape), weight_(conv_weight(scope, shape, start)) {
+  if (shape.bias) bias_ = scope.constant_parameter("bias", shape.out, 0);
+}
 
 Activation Conv2d::operator()(const Activation& x) const {
+  TORCH_CHECK(!bias_.defined(), "a convolution with a bias has batch norm behind it: then()");
+  return without_bias(x);
+}
+
+Activation Conv2d::without_bias(const Activation& x) const {
   const FusedPass::Shape shape{shape_.stride, shape_.groups};
   if (FusedPass::takes(x, weight_, shape)) return pass_of(x)->convolution(x, weight_, shape);
   return with_pass(convolution(x, weight_, shape_.stride, shape_.groups), pass_of(x));
@@ -50,7 +59,8 @@ Activation Conv2d::plus(Activation residual, const Activation& x) const {
 
 Activation Conv2d::then(const BatchNorm& bn, const Activation& x, bool training) const {
   if (!training && pass_of(x) == nullptr && folds_convolution(x, weight_, shape_.stride, shape_.groups))
-    return conv_bn_relu_folded(x, weight_, shape_.stride, folded_bn(bn.parameters(), bn.running()));
+    return conv_bn_relu_folded(x, weight_, shape_.stride, folded_bn(bn.parameters(), bn.running(bias_)));
+  if (bias_.defined()) return bn.relu_of_biased(without_bias(x), bias_, training);
   return bn.relu((*this)(x), training);
 }
 
@@ -82,20 +92,39 @@ Activation BatchNorm::relu(const Activation& x, bool training, const at::Tensor&
   return with_pass(pass->norm_add_relu(x, residual, parameters_, running_, sole), pass);
 }
 
+Activation BatchNorm::relu_of_biased(const Activation& x, const at::Tensor& bias, bool training) const {
+  if (!training) return with_pass(batch_norm_relu(x, {}, parameters_, running(bias), training), pass_of(x));
+  at::Tensor y = batch_norm_relu(with_idle(x, bias), {}, parameters_, running_, training);
+  // Autograd has noted the running mean's version, although no backward by batch statistics reads it.
+  running_.mean.variable_data().add_(bias.detach(), running_.momentum);
+  return with_pass(std::move(y), pass_of(x));
+}
+
+BnRunning BatchNorm::running(const at::Tensor& bias) const {
+  return bias.defined() ? BnRunning{running_.mean - bias, running_.var, running_.momentum} : running_;
+}
+
 Activation BatchNorm::operator()(const Activation& x, bool training) const {
   return with_pass(at::batch_norm(x, parameters_.weight, parameters_.bias, running_.mean, running_.var, training,
                                   running_.momentum, parameters_.eps, /*cudnn_enabled=*/true),
                    pass_of(x));
 }
 
-Linear::Linear(const Scope& scope, std::int64_t in, std::int64_t out, BiasStart start) {
+Linear::Linear(const Scope& scope, std::int64_t in, std::int64_t out, LinearStart start) {
   const double bound = 1 / std::sqrt(static_cast<double>(in));
-  weight_ = scope.uniform_parameter("weight", {out, in}, bound);
-  bias_ = start == BiasStart::kZero ? scope.constant_parameter("bias", out, 0)
-                                    : scope.uniform_parameter("bias", out, bound);
+  weight_ = start == LinearStart::kNormal ? scope.normal_parameter("weight", {out, in}, 0.01)
+                                          : scope.uniform_parameter("weight", {out, in}, bound);
+  bias_ = start == LinearStart::kUniform ? scope.uniform_parameter("bias", out, bound)
+                                         : scope.constant_parameter("bias", out, 0);
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
+
+Activation plus(const Activation& a, const Activation& b) { return with_pass(a.tensor() + b.tensor(), pass_of(a)); }
+
+Activation max_pool(const Activation& x) {
+  return with_pass(at::max_pool2d(x, /*kernel_size=*/2, /*stride=*/2), pass_of(x));
+}
 
 Activation shuffle_channels(const Activation& activation, std::int64_t groups) {
   if (groups == 1) return activation;

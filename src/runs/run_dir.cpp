@@ -6,6 +6,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "ekd/core/atomic_file.h"
@@ -60,7 +62,11 @@ RunDir::RunDir(std::filesystem::path folder) : RunFiles(std::move(folder)) {
     close(lock_);
     throw IoError(path.string() + ": cannot write: " + reason);
   }
-  remove_stale_temporaries(this->folder());
+  std::set<std::string> locked;
+  for (const auto& file : {config(), record(), metrics(), checkpoint(), last(), best(), ema(), predictions(),
+                           val_predictions(), ema_predictions(), ema_val_predictions(), result()})
+    locked.insert(file.filename());
+  remove_stale_temporaries(this->folder(), locked);
 }
 
 RunDir::~RunDir() {

@@ -67,7 +67,8 @@ struct FromJson {
     }
     if (!json.is_string()) return false;
     const auto& text = json.get_ref<const std::string&>();
-    const bool free = accepted.names.empty() || (accepted.or_empty && text.empty());
+    const bool free = accepted.names.empty() || (accepted.or_empty && text.empty()) ||
+                      (accepted.also != nullptr && accepted.also(text));
     if (!free && std::ranges::find(accepted.names, text) == accepted.names.end()) return false;
     *value = text;
     return true;

@@ -23,7 +23,7 @@ import roofline  # noqa: E402
 import torch  # noqa: E402
 from ekd_files import read_safetensors  # noqa: E402
 from measurement import MEAN, STD  # noqa: E402
-from networks import NETWORKS, fold_batch_norm, shuffle_as_published  # noqa: E402
+from networks import NETWORKS, fold_batch_norm, make, shuffle_as_published  # noqa: E402
 
 
 def script(name, *arguments, env=None):
@@ -119,17 +119,32 @@ class Benchmark(CliTest):
 class Peers(unittest.TestCase):
     def test_networks_answer_as_ekds(self):
         """Logits of the reference weights: as they stand, with the published shuffle, and with batch norm folded."""
-        for name in NETWORKS:
+        for name in ("wrn_40_2", "shufflenet_v1"):
             _, weights = read_safetensors(GOLDEN / f"{name}.safetensors")
             _, golden = read_safetensors(GOLDEN / f"{name}_forward.safetensors")
             variants = [{}] if name == "wrn_40_2" else [{}, {"shuffle": shuffle_as_published}]
             images = (torch.tensor(golden["images"]) / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
             for variant in variants:
-                network = NETWORKS[name](**variant).eval()
+                network = make(name, **variant).eval()
                 network.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
                 with self.subTest(name, **variant), torch.no_grad():
                     for answer in (network(images), fold_batch_norm(network)(images)):
                         self.assertLess(np.abs(answer.numpy() - golden["logits_eval"]).max(), 1e-4)
+
+    def test_folding_batch_norm_changes_nothing(self):
+        for name in NETWORKS:
+            torch.manual_seed(1)
+            network = make(name, 10).eval()
+            for module in network.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.running_var.uniform_(0.5, 1.5)
+                    module.running_mean.normal_()
+            with self.subTest(name), torch.no_grad():
+                images = torch.randn(1, 3, 32, 32)
+                before = network(images)
+                after = fold_batch_norm(network)(images)
+                self.assertFalse(any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules()) and not name.startswith("wrn"))
+                self.assertLess(float((after - before).abs().max() / before.abs().max().clamp(min=1e-3)), 1e-3)
 
     def test_batched_augmix_operations_are_pillows(self):
         """Within one step of 255, but for the edges that warps bring in."""

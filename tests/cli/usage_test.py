@@ -266,6 +266,7 @@ class EveryCommand(UsageTest):
         document = self.ekd("config-docs").done().out
         self.assertEqual((ROOT / "docs/config.md").read_text(), document, "ekd config-docs > docs/config.md")
         self.assertNotIn("config-docs", self.ekd("--help").done().out)
+        self.assertIn(self.ekd("config-docs", "--models").done().out, (ROOT / "docs/models.md").read_text(), "ekd config-docs --models")
 
     def test_each_source_beats_the_one_before(self):
         path = self.folder / "every.json"

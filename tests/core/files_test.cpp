@@ -52,6 +52,16 @@ TEST(AtomicFile, OnlyTemporariesOfDeadProcessesGo) {
   EXPECT_EQ(entries(folder.path()), 3U);
 }
 
+TEST(AtomicFile, TemporariesOfFilesUnderTheLockGoWhileTheirProcessExists) {
+  const test::TemporaryFolder folder;
+  const std::string other = ".tmp." + std::to_string(getppid()), own = ".tmp." + std::to_string(getpid());
+  for (const std::string& name : {".held" + other, ".held" + own, ".free" + other})
+    test::write_text(folder / name, "x");
+  remove_stale_temporaries(folder.path(), {"held"});
+  EXPECT_FALSE(std::filesystem::exists(folder / (".held" + other)));
+  EXPECT_EQ(entries(folder.path()), 2U);
+}
+
 TEST(AtomicFile, RemovingWhatCannotBeRemovedIsAnIoError) {
   const test::TemporaryFolder folder;
   EXPECT_NO_THROW(remove_file(folder / "absent"));

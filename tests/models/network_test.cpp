@@ -63,17 +63,18 @@ TEST_P(EveryNetwork, FeaturesAreTheStagesInChannelsLast) {
   ASSERT_GE(outputs.features.size(), 2U);
   const auto& [last, pooled] = outputs.features.back();
   EXPECT_EQ(last, "pooled");
-  std::int64_t size = outputs.features[0].tensor.size(2), channels = 0;
-  EXPECT_TRUE(size == 32 || size == 16);
-  for (std::size_t stage = 0; stage + 1 < outputs.features.size(); ++stage, size /= 2) {
+  std::int64_t size = 32, channels = 0;
+  for (std::size_t stage = 0; stage + 1 < outputs.features.size(); ++stage) {
     const auto& [name, feature] = outputs.features[stage];
-    EXPECT_GT(feature.size(1), channels) << name;
+    EXPECT_GE(feature.size(1), channels) << name;
     channels = feature.size(1);
-    EXPECT_EQ(feature.sizes(), (std::vector<std::int64_t>{2, channels, size, size}));
+    if (feature.size(2) < size) size /= 2;
+    EXPECT_EQ(feature.sizes(), (std::vector<std::int64_t>{2, channels, size, size})) << name;
     EXPECT_TRUE(feature.is_contiguous(at::MemoryFormat::ChannelsLast)) << name;
     EXPECT_TRUE(feature.requires_grad());
   }
-  EXPECT_EQ(pooled.sizes(), (std::vector<std::int64_t>{2, channels}));
+  EXPECT_EQ(pooled.dim(), 2);
+  EXPECT_GE(pooled.size(1), channels);
 }
 
 std::vector<std::int64_t> channels_of_stages(const std::string& model, const std::string& stage) {
@@ -95,7 +96,7 @@ TEST_P(EveryNetwork, PreactivationsAreWhatTheReluBehindAStageGets) {
   const at::NoGradGuard no_grad;
   const Outputs outputs = model->forward(at::randn({4, 3, 32, 32})), more = model->with_preactivations(outputs);
   const std::size_t added = more.features.size() - outputs.features.size();
-  EXPECT_EQ(added, GetParam() == "wrn_40_2" ? 3U : 0U);
+  EXPECT_EQ(added, GetParam().starts_with("wrn_") ? 3U : 0U);
   for (std::size_t i = 0; i < added; ++i) {
     const auto& [name, tensor] = more.features[outputs.features.size() + i];
     EXPECT_EQ(name, outputs.features[i].name + std::string(kPreactivation));
@@ -193,11 +194,34 @@ TEST_P(EveryNetwork, RunsUnderBfloat16Autocast) {
   }
   const at::NoGradGuard no_grad;
   const at::Tensor exact = model->forward(images).logits;
-  // bfloat16 keeps 8 bits; over some fifty untrained layers that grows to a tenth of the logits' spread.
-  EXPECT_LT((logits - exact).norm().item<double>() / (exact - exact.mean()).norm().item<double>(), 0.25);
+  // bfloat16 keeps 8 bits; over some fifty untrained layers that grows to a tenth of the logits' spread, or more where
+  // blocks end without an activation.
+  EXPECT_LT((logits - exact).norm().item<double>() / (exact - exact.mean()).norm().item<double>(), 0.4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Registry, EveryNetwork, testing::ValuesIn(model_registry().names()));
+// One of each family; networks_test.cpp compares all of them.
+INSTANTIATE_TEST_SUITE_P(Families, EveryNetwork,
+                         testing::Values("wrn_40_2", "wrn_16_1", "resnet8", "resnet8x4", "resnet50", "vgg8",
+                                         "mobilenet_v2", "shufflenet_v1", "shufflenet_v2"));
+
+TEST(Registry, LayoutsHaveTheNamesAndShapesOfTheNetworks) {
+  for (const std::string& name : model_registry().names()) {
+    const auto layout = model_layout({.name = name, .classes = 7}), state = model_state(*make_model({name, 7}, 0));
+    ASSERT_EQ(layout.size(), state.size()) << name;
+    for (std::size_t i = 0; i < state.size(); ++i) {
+      EXPECT_EQ(layout[i].name, state[i].name);
+      EXPECT_EQ(layout[i].tensor.sizes(), state[i].tensor.sizes()) << name << ", " << state[i].name;
+      EXPECT_EQ(layout[i].tensor.scalar_type(), state[i].tensor.scalar_type()) << name << ", " << state[i].name;
+    }
+  }
+}
+
+TEST(Registry, EveryWideResNetIsKnown) {
+  for (const char* name : {"wrn_28_10", "wrn_10_1", "wrn_40_4"}) EXPECT_TRUE(is_model(name)) << name;
+  for (const char* name : {"wrn_41_2", "wrn_4_2", "wrn_40_0", "wrn_40_", "wrn__2", "wrn_40_2x", "wrn_40"})
+    EXPECT_FALSE(is_model(name)) << name;
+  EXPECT_EQ(parameter_count(*make_model({.name = "wrn_22_3"}, 0)), 2'439'156);
+}
 
 double standard_deviation(const at::Tensor& x) { return x.to(at::kDouble).std().item<double>(); }
 
@@ -250,7 +274,7 @@ TEST(Start, ShuffleNetIsUniformByFanIn) {
 
 TEST(ModelRegistry, UnknownNamesAndEmptySpecsAreUsageErrors) {
   try {
-    make_model({.name = "wrn_40_3"}, 0);
+    make_model({.name = "wrn_40_2_"}, 0);
     FAIL() << "an unknown network was made";
   } catch (const UsageError& error) {
     EXPECT_NE(std::string(error.what()).find("did you mean wrn_40_2?"), std::string::npos) << error.what();

@@ -91,7 +91,7 @@ TEST_F(Settings, WhatDoesNotFitNamesSourceKeyAndWhatIsAccepted) {
                "takes a whole number in [1, 1000000000]");
   EXPECT_ERROR(apply_text(fields_, "optim.epochs", "99999999999999999999", "--epochs"), UsageError, "whole number");
   EXPECT_ERROR(apply_text(fields_, "optim.milestones", "1,x", "--set"), UsageError, "list of whole numbers");
-  EXPECT_ERROR(apply_text(fields_, "model.name", "wrn_40_1", "EKD_MODEL"), UsageError, "did you mean wrn_40_2?");
+  EXPECT_ERROR(apply_text(fields_, "model.name", "wrn_41_2", "EKD_MODEL"), UsageError, "did you mean wrn_40_2?");
   EXPECT_ERROR(apply_text(fields_, "optim.lrr", "1", "--set"), UsageError, "did you mean optim.lr?");
   EXPECT_ERROR(apply_json(fields_, {{"optim", {{"epochs", 2.5}}}}, "c.json"), UsageError,
                "c.json: optim.epochs takes a whole number");

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,7 +32,9 @@ void make_directories(const std::filesystem::path& path);
 // Removes the file where there is one. Throws IoError.
 void remove_file(const std::filesystem::path& path);
 
-// Removes the temporaries in `folder` whose process is gone; call while holding the folder's lock.
-void remove_stale_temporaries(const std::filesystem::path& folder);
+// Removes the temporaries in `folder` whose process is gone; call while holding the folder's lock. Those of the files
+// `locked`, which only the holder of the lock writes, go whatever their process is: one that was killed exists for some
+// time after its lock is free.
+void remove_stale_temporaries(const std::filesystem::path& folder, const std::set<std::string>& locked = {});
 
 }  // namespace ekd

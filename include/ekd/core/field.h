@@ -24,6 +24,8 @@ struct Accepted {
   std::vector<std::string> names;
   bool or_empty = false;
   bool or_number = false;
+  bool (*also)(const std::string&) = nullptr;  // further names
+  std::string also_text;                       // "wrn_DEPTH_WIDTH"
 };
 
 inline Accepted at_least(double min) { return {.min = min, .names = {}}; }
@@ -31,8 +33,9 @@ inline Accepted above(double min) { return {.min = min, .above_min = true, .name
 inline Accepted between(double min, double max) { return {.min = min, .max = max, .names = {}}; }
 inline Accepted above_up_to(double min, double max) { return {.min = min, .max = max, .above_min = true, .names = {}}; }
 inline Accepted one_of(std::vector<std::string> names) { return {.names = std::move(names)}; }
-inline Accepted one_of_or_empty(std::vector<std::string> names) {
-  return {.names = std::move(names), .or_empty = true};
+inline Accepted or_empty(Accepted accepted) {
+  accepted.or_empty = true;
+  return accepted;
 }
 
 inline Accepted one_of_or_between(std::vector<std::string> names, double min, double max) {

@@ -1,6 +1,8 @@
-// Small text helpers for messages: the nearest accepted name, and lists of names.
+// Small text helpers: the nearest accepted name and lists of names for messages, numbers.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +14,9 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
 
 // "a, b, c"
 std::string join(const std::vector<std::string>& names, std::string_view separator = ", ");
+
+// The whole text as a decimal number; none where it is anything else.
+std::optional<std::int64_t> whole_number(std::string_view text);
 
 // "; did you mean NAME?" or nothing.
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates);

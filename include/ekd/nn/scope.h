@@ -20,7 +20,8 @@ struct NetworkState {
   std::vector<at::Tensor> batch_counters;  // the `num_batches_tracked` among the buffers
 };
 
-// A place in the tree of names. Layers register their tensors through it and start them from its generator.
+// A place in the tree of names. Layers register their tensors through it and start them from its generator; without one
+// they have shapes only (on the device "meta").
 class Scope {
  public:
   Scope(NetworkState& state, at::Generator generator, std::string prefix = {});

@@ -4,7 +4,9 @@
 #include <string>
 #include <utility>
 
+#include "ekd/core/text.h"
 #include "ekd/nn/layers.h"
+#include "models/families.h"
 #include "models/network.h"
 
 namespace ekd {
@@ -42,36 +44,35 @@ struct WideBlock {
   std::optional<Conv2d> convShortcut;
 };
 
-struct WideStage {
-  WideStage(const Scope& scope, int blocks, std::int64_t in, std::int64_t out, std::int64_t stride) {
-    layer.reserve(blocks);
-    for (int i = 0; i < blocks; ++i) {
-      layer.emplace_back(scope / "layer" / std::to_string(i), i == 0 ? in : out, out, i == 0 ? stride : 1);
-    }
+struct WideStage : Stage<WideBlock> {
+  WideStage(const Scope& scope, std::int64_t count, std::int64_t in, std::int64_t out, std::int64_t stride) {
+    blocks.reserve(count);
+    for (std::int64_t i = 0; i < count; ++i)
+      blocks.emplace_back(scope / "layer" / std::to_string(i), i == 0 ? in : out, out, i == 0 ? stride : 1);
   }
-
-  Activation operator()(Activation x, bool training) const {
-    for (const auto& block : layer) x = block(std::move(x), training);
-    return x;
-  }
-
-  std::vector<WideBlock> layer;
 };
+
+struct WideShape {
+  std::int64_t depth = 0, width = 0;  // depth 6 · n + 4: three stages of n blocks of two convolutions
+};
+
+std::optional<WideShape> wide_shape(const std::string& name) {
+  constexpr std::string_view kPrefix = "wrn_";
+  const auto bar = name.find('_', kPrefix.size());
+  if (!name.starts_with(kPrefix) || bar == std::string::npos) return std::nullopt;
+  const auto depth = whole_number(name.substr(kPrefix.size(), bar - kPrefix.size()));
+  const auto width = whole_number(name.substr(bar + 1));
+  const bool made = depth && width && *depth >= 10 && *depth <= 1000 && *depth % 6 == 4 && *width >= 1 && *width <= 64;
+  return made ? std::optional(WideShape{*depth, *width}) : std::nullopt;
+}
 
 class WideResNet final : public Network {
  public:
-  // depth 6 · n + 4: three stages of n blocks of two convolutions.
-  WideResNet(const ModelSpec& spec, std::uint64_t seed, int depth, std::int64_t widen)
-      : Network(spec, seed),
-        conv1(root() / "conv1", {.in = spec.channels, .out = kWideStem, .kernel = 3}, ConvStart::kFanOutNormal),
-        block1(root() / "block1", (depth - 4) / 6, kWideStem, 16 * widen, 1),
-        block2(root() / "block2", (depth - 4) / 6, 16 * widen, 32 * widen, 2),
-        block3(root() / "block3", (depth - 4) / 6, 32 * widen, 64 * widen, 2),
-        bn1(root() / "bn1", 64 * widen),
-        fc(root() / "fc", 64 * widen, spec.classes, BiasStart::kZero) {}
+  WideResNet(const ModelSpec& spec, StartSeed seed, const WideShape& shape)
+      : WideResNet(spec, seed, (shape.depth - 4) / 6, 16 * shape.width) {}
 
   Outputs with_preactivations(Outputs outputs) const override {
-    const BatchNorm* const behind[] = {&block2.layer[0].bn1, &block3.layer[0].bn1, &bn1};
+    const BatchNorm* const behind[] = {&block2.blocks[0].bn1, &block3.blocks[0].bn1, &bn1};
     for (int stage = 0; stage < 3; ++stage) {
       const auto [name, tensor] = outputs.features[stage];
       outputs.features.push_back({name + std::string(kPreactivation), (*behind[stage])(tensor, /*training=*/false)});
@@ -80,6 +81,16 @@ class WideResNet final : public Network {
   }
 
  private:
+  // `width`: channels of the first stage; the later ones have two and four times as many.
+  WideResNet(const ModelSpec& spec, StartSeed seed, std::int64_t count, std::int64_t width)
+      : Network(spec, seed),
+        conv1(root() / "conv1", {.in = spec.channels, .out = kWideStem, .kernel = 3}, ConvStart::kFanOutNormal),
+        block1(root() / "block1", count, kWideStem, width, 1),
+        block2(root() / "block2", count, width, 2 * width, 2),
+        block3(root() / "block3", count, 2 * width, 4 * width, 2),
+        bn1(root() / "bn1", 4 * width),
+        fc(root() / "fc", 4 * width, spec.classes, LinearStart::kZeroBias) {}
+
   Outputs run(const Activation& images, bool training) const override {
     const Activation stage1 = block1(conv1(images), training);
     const Activation stage2 = block2(stage1, training);
@@ -96,10 +107,12 @@ class WideResNet final : public Network {
 
 }  // namespace
 
-// Features: "block1", "block2", "block3" (32, 64 and 128 channels, before normalisation and activation) and "pooled"
-// [N, 128]; with_preactivations adds "block1.preactivation" and so on.
-std::unique_ptr<Classifier> make_wrn_40_2(const ModelSpec& spec, std::uint64_t seed) {
-  return std::make_unique<WideResNet>(spec, seed, /*depth=*/40, /*widen=*/2);
+bool is_wide_resnet(const std::string& name) { return wide_shape(name).has_value(); }
+
+// Features: "block1", "block2", "block3" (16, 32 and 64 channels times the width, before normalisation and activation)
+// and "pooled"; with_preactivations adds "block1.preactivation" and so on.
+std::unique_ptr<Classifier> make_wide_resnet(const ModelSpec& spec, StartSeed seed) {
+  return std::make_unique<WideResNet>(spec, seed, wide_shape(spec.name).value());
 }
 
 }  // namespace ekd

@@ -5,11 +5,13 @@
 
 namespace ekd {
 
-at::Tensor soft_cross_entropy(const at::Tensor& logits, const at::Tensor& targets) {
+at::Tensor soft_cross_entropy(const at::Tensor& logits, const at::Tensor& targets, double smoothing) {
   TORCH_CHECK(logits.dim() == 2 && logits.sizes() == targets.sizes(), "soft_cross_entropy: logits ", logits.sizes(),
               " and targets ", targets.sizes(), " must be the same [B, classes]");
   const at::Tensor log_probs = at::log_softmax(logits.to(at::kFloat), 1);
-  return (targets * log_probs).sum() * (-1.0 / static_cast<double>(logits.size(0)));
+  const at::Tensor smoothed =
+      smoothing > 0 ? targets * (1 - smoothing) + smoothing / static_cast<double>(targets.size(1)) : targets;
+  return (smoothed * log_probs).sum() * (-1.0 / static_cast<double>(logits.size(0)));
 }
 
 at::Tensor jensen_shannon(const at::Tensor& logits, std::int64_t views) {

@@ -11,7 +11,7 @@ namespace {
 
 constexpr const char* kModel = "model.";
 constexpr const char* kObjective = "objective.";
-constexpr const char* kMomentum = "optim.";
+constexpr const char* kOptimizer = "optim.";
 constexpr const char* kAverage = "ema.";
 constexpr const char* kBest = "best.";
 constexpr const char* kSums = "progress.sums";
@@ -127,7 +127,7 @@ void check_names(const TensorFile& file) {
     throw WeightsError(file.path + ": unexpected tensor '" + file.foreign.begin()->first + "'");
   for (const auto& tensor : file.tensors) {
     const bool known = tensor.name.starts_with(kModel) || tensor.name.starts_with(kObjective) ||
-                       tensor.name.starts_with(kMomentum) || tensor.name.starts_with(kAverage) ||
+                       tensor.name.starts_with(kOptimizer) || tensor.name.starts_with(kAverage) ||
                        tensor.name.starts_with(kBest) || tensor.name == kSums;
     if (!known) throw WeightsError(file.path + ": unexpected tensor '" + tensor.name + "'");
   }
@@ -143,7 +143,7 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
   std::vector<NamedTensor> tensors;
   append_named(tensors, kModel, checkpoint.model);
   append_named(tensors, kObjective, checkpoint.objective);
-  append_named(tensors, kMomentum, checkpoint.momentum);
+  append_named(tensors, kOptimizer, checkpoint.optimizer);
   append_named(tensors, kAverage, checkpoint.average);
   append_named(tensors, kBest, checkpoint.best.weights);
   tensors.push_back({kSums, checkpoint.sums});
@@ -196,7 +196,7 @@ void load_checkpoint(const std::filesystem::path& path, Checkpoint& checkpoint, 
     copy_into(checkpoint.best.weights, file, kBest);
   }
   // All groups are checked, on copies, before one is written: copy_into checks no other than its own.
-  const std::pair<const char*, const std::vector<NamedTensor>&> groups[] = {{kMomentum, checkpoint.momentum},
+  const std::pair<const char*, const std::vector<NamedTensor>&> groups[] = {{kOptimizer, checkpoint.optimizer},
                                                                             {kAverage, checkpoint.average},
                                                                             {kObjective, checkpoint.objective},
                                                                             {kModel, checkpoint.model}};

@@ -8,8 +8,10 @@
 #include <spdlog/spdlog.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 #include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
@@ -22,6 +24,9 @@ namespace ekd {
 namespace {
 
 constexpr int kEpochBins = 15;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr const char* kGradientNorm = "grad_norm";
+constexpr const char* kAdvice = "; try a lower --lr or --warmup-epochs";
 const MetricKey kEpochMetrics[] = {{"accuracy"}, {"nll"}, {"ece", kEpochBins}, {"oe", kEpochBins}};
 
 // Whether every element of every tensor is finite: one number is read back.
@@ -30,7 +35,7 @@ bool all_finite(const std::vector<NamedTensor>& tensors) {
   std::vector<at::Tensor> floating;
   for (const auto& named : tensors)
     if (named.tensor.is_floating_point()) floating.push_back(named.tensor.detach());
-  return std::isfinite(at::stack(at::_foreach_norm(floating)).to(at::kDouble).sum().item<double>());
+  return std::isfinite(at::stack(at::_foreach_norm(floating, kInfinity)).to(at::kDouble).sum().item<double>());
 }
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -50,8 +55,8 @@ Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_e
     : setup_(std::move(setup)),
       dir_(dir),
       steps_per_epoch_(steps_per_epoch),
-      sgd_(all_of(setup_.model->parameters(), setup_.objective.parameters()), setup_.optim,
-           device_of(*setup_.model).is_cuda() ? RateIn::kTensor : RateIn::kHost),
+      optimizer_(all_of(setup_.model->parameters(), setup_.objective.parameters()), setup_.optim,
+                 device_of(*setup_.model).is_cuda() ? RateIn::kTensor : RateIn::kHost),
       sums_(device_of(*setup_.model)),
       steps_(device_of(*setup_.model), setup_.graph, folder()) {
   if (setup_.optim.ema > 0) average_.emplace(*setup_.model, setup_.optim.ema);
@@ -72,7 +77,7 @@ double Learner::epochs_done() const {
 void Learner::train_step(const Batch& batch) {
   setup_.model->set_training(true);
   const auto prepare = [&] {
-    sgd_.set_rate(rate_at(position_.epoch, position_.step));
+    optimizer_.set_rate(rate_at(position_.epoch, position_.step));
     sums_.begin_step(position_.step, batch.size());
     if (epoch_.defined()) epoch_.fill_(epochs_done());
   };
@@ -84,7 +89,7 @@ void Learner::train_step(const Batch& batch) {
 
 // May be recorded and replayed: no number of the host that changes between steps, nothing read back.
 void Learner::compute_step(const Batch& batch) {
-  sgd_.drop_gradients();  // of a recording that failed
+  optimizer_.drop_gradients();  // of a recording that failed
   Outputs outputs;
   {
     const AutocastGuard autocast(batch.images.device(), setup_.predict.precision);
@@ -92,11 +97,13 @@ void Learner::compute_step(const Batch& batch) {
   }
   outputs.logits = outputs.logits.to(at::kFloat);
   if (!setup_.objective.needs().features) outputs.features.clear();  // their memory is free in the backward pass
-  const LossTerms losses = setup_.objective.terms(batch, outputs, epoch_);
+  LossTerms losses = setup_.objective.terms(batch, outputs, epoch_);
   const at::Tensor total = losses.total();
   total.backward();
-  sgd_.step();
+  const at::Tensor gradient_norm = optimizer_.step();
   if (average_) average_->update();
+  // Summed and checked with the terms, whose names come before it where both are not finite.
+  if (gradient_norm.defined()) losses.terms.insert(losses.terms.begin(), {kGradientNorm, gradient_norm, 0});
   sums_.add(losses, total, batch.size());
 }
 
@@ -126,6 +133,9 @@ void Learner::check_all(const std::string& when, Position at) {
   check_finite();
   if (!all_finite(all_of(model_state(*setup_.model), setup_.objective.state())))
     throw not_finite("weights are", when, at);
+  // AdamW's squares may overflow while weights do not: it would stand still then.
+  if (const auto state = optimizer_.state(); !state.empty() && !all_finite(state))
+    throw not_finite("the optimiser's averages are", when, at);
 }
 
 // `batch`: of the last step, where it is at hand.
@@ -137,7 +147,8 @@ void Learner::check_finite(const Batch* batch) const {
     const bool at_fault = batch != nullptr && !batch->teachers.at(index).logits.isfinite().all().item<bool>();
     if (at_fault) throw not_finite("the answers of the teacher '" + name + "' are", "at", at);
   }
-  throw not_finite("the loss term '" + bad.term + "' is", "at", at, "; try a lower --lr or --warmup-epochs");
+  if (bad.term == kGradientNorm) throw not_finite("the norm of the gradients is", "at", at, kAdvice);
+  throw not_finite("the loss term '" + bad.term + "' is", "at", at, kAdvice);
 }
 
 bool Learner::evaluates() const {
@@ -181,12 +192,15 @@ void Learner::warn_of_divergence(double loss, const std::optional<Metrics>& metr
 void Learner::log_epoch(const std::optional<Metrics>& metrics, const std::optional<Metrics>& of_average,
                         double evaluation_seconds) {
   const auto means = sums_.means();
+  const auto terms =
+      std::ranges::count_if(means, [](const auto& mean) { return mean.name != "loss" && mean.name != kGradientNorm; });
   nlohmann::ordered_json line = {{"epoch", position_.epoch}, {"lr", rate_at(position_.epoch, 0)}};
   std::string text = fmt::format("{}epoch {}/{}  lr {:.4g}", setup_.label, position_.epoch + 1, setup_.optim.epochs,
                                  rate_at(position_.epoch, 0));
   for (const auto& mean : means) {
-    line["train_" + mean.name] = mean.value;
-    const bool repeats_loss = means.size() == 2 && mean.name != "loss";
+    const bool is_norm = mean.name == kGradientNorm;
+    line[is_norm ? mean.name : "train_" + mean.name] = mean.value;
+    const bool repeats_loss = !is_norm && mean.name != "loss" && terms == 1;
     if (!repeats_loss) text += fmt::format("  {} {:.4f}", mean.name, mean.value);
   }
   const auto add = [&](const Metrics& found, const std::string& columns, const std::string& name) {
@@ -257,7 +271,7 @@ Checkpoint Learner::checkpoint() const {
           .total_seconds = total_seconds_,
           .model = model_state(*setup_.model),
           .objective = setup_.objective.state(),
-          .momentum = sgd_.state(),
+          .optimizer = optimizer_.state(),
           .average = average_ ? average_->state() : std::vector<NamedTensor>()};
 }
 

@@ -45,7 +45,8 @@ void Objective::scale_teachers(const std::vector<double>& temperatures) {
 
 LossTerms Objective::terms(const Batch& batch, const Outputs& outputs, const at::Tensor& epoch) const {
   LossTerms losses;
-  losses.terms.push_back({"ce", soft_cross_entropy(outputs.logits.narrow(0, 0, batch.size()), batch.targets), 1});
+  const at::Tensor logits = outputs.logits.narrow(0, 0, batch.size());
+  losses.terms.push_back({"ce", soft_cross_entropy(logits, batch.targets, label_smoothing_), 1});
   if (batch.views > 1) losses.terms.push_back({"js", jensen_shannon(outputs.logits, batch.views), js_weight_});
   if (loss_ == nullptr) return losses;
   for (auto& term : losses.terms) term.weight *= ce_weight_;

@@ -148,6 +148,7 @@ LearnerSetup learner_setup(const TrainingRequest& request, RunSetup& run, const 
                            const std::string& label) {
   const bool validated = shared.data.val.size() > 0;
   if (!run.teacher_temperatures.empty()) run.objective->scale_teachers(run.teacher_temperatures);
+  run.objective->smooth_labels(request.config.optim.label_smoothing);
   run.objective->to(shared.device);
   std::map<std::size_t, std::string> names;
   for (const auto& teacher : run.teachers) names[index_of(teacher, shared)] = teacher.name;

@@ -20,7 +20,8 @@ PLAN = {
         {"name": "a", "command": "train-teacher"},
         {"name": "b", "command": "train-teacher", "config": {"augment": {"name": "cutmix"}}},
         {"name": "one", "command": "distill", "teachers": ["a"], "config": {"distill": {"temperature": 4}}},
-        {"name": "two", "command": "distill", "teachers": ["b", "a"], "config": {"distill": {"kd": "avg-softmax"}}},
+        {"name": "two", "command": "distill", "teachers": ["b", "a"], "config": {
+            "distill": {"kd": "avg-softmax"}, "optim": {"name": "adamw", "clip_norm": 1, "label_smoothing": 0.1}}},
         {"name": "wide", "command": "distill", "teachers": ["b"], "config": {"optim": {"lr": 0.001, "nesterov": True}}},
     ],
 }

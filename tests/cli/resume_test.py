@@ -23,7 +23,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 138}
 
 
 def setUpModule():
-    """Runs that nothing stopped: `plain` with mixup, and `distilled` from two teachers with augmix."""
+    """Runs that nothing stopped: `plain` with mixup, `distilled` from two teachers with augmix, and `adamw` with clipped gradients."""
     shared = ResumeTest.shared = module_folder()
     teacher = ResumeTest.teacher = shared / "teacher"
     run("train-student", *TINY, "--epochs", "1", "--run-dir", teacher).done()
@@ -31,6 +31,8 @@ def setUpModule():
         "plain": ("train-teacher", *TINY, *STEPS, "--aug", "mixup"),
         "distilled": ("distill", *TINY, *STEPS, "--aug", "augmix", "--teacher", f"last={teacher}", "--teacher", f"best={teacher}:best",
                       "--kd", "avg-softmax"),
+        "adamw": ("train-student", *TINY, *STEPS, "--aug", "cutmix", "--optimizer", "adamw", "--lr", "0.001", "--clip-norm", "1",
+                  "--label-smoothing", "0.1"),
     }
     ResumeTest.seconds = {kind: run(*command, "--run-dir", shared / kind).done().seconds for kind, command in ResumeTest.kinds.items()}
 
@@ -100,7 +102,7 @@ class Signals(ResumeTest):
         self.fail("no stop fell within an epoch")
 
     def test_each_signal_saves_and_resumes(self):
-        for kind, number in (("plain", signal.SIGINT), ("distilled", signal.SIGTERM), ("plain", signal.SIGUSR1)):
+        for kind, number in (("plain", signal.SIGINT), ("distilled", signal.SIGTERM), ("adamw", signal.SIGUSR1)):
             with self.subTest(number.name):
                 folder = self.folder / f"{kind}-{number.name}"
                 self.stop_in_the_middle(kind, number, folder)
@@ -208,7 +210,9 @@ class Foreign(ResumeTest):
         (folder / "result.json").unlink()
         config = json.loads(settings.read_text())
         config["distill"] = {key: config["distill"][key] for key in ("teachers", "kd", "temperature", "kd_weight", "ce_weight")}
-        del config["eval"]["best"], config["optim"]["ema"]
+        del config["eval"]["best"]
+        for key in ("name", "beta1", "beta2", "eps", "clip_norm", "label_smoothing", "ema"):
+            del config["optim"][key]
         settings.write_text(json.dumps(config))
         free = ("data.dir", "optim.epochs", "eval.batch_size", *(f"run.{key}" for key in config["run"] if key != "seed"))
         lines = [f"{section}.{key}={json.dumps(value, separators=(',', ':'))}\n"

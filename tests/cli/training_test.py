@@ -156,6 +156,64 @@ class Choice(TrainingTest):
         self.train("typo", "--best", "acc").fails(2, "eval.best", "accuracy, nll, brier")
 
 
+class Optimiser(TrainingTest):
+    HABITS = ("--optimizer", "adamw", "--lr", "0.001", "--weight-decay", "0.05", "--clip-norm", "1", "--label-smoothing", "0.1")
+
+    def test_adamw_with_clipping_and_smoothing(self):
+        self.train("adamw", *self.HABITS).done()
+        folder = self.folder / "adamw"
+        for line in lines_of(folder / "metrics.jsonl"):
+            self.assertEqual(list(line)[:5], ["epoch", "lr", "train_loss", "grad_norm", "train_ce"])
+            self.assertGreater(line["grad_norm"], 0)
+            self.assertEqual(line["train_loss"], line["train_ce"])
+        config = json.loads((folder / "config.json").read_text())["optim"]
+        self.assertEqual([config[key] for key in ("name", "clip_norm", "label_smoothing", "beta2")], ["adamw", 1.0, 0.1, 0.999])
+        kept = tensors.read(folder / "checkpoint.safetensors")[1]
+        self.assertEqual(kept["optim.steps"][0], "F32")
+        for name in ("exp_avg", "exp_avg_sq"):
+            self.assertEqual(kept[f"optim.{name}.linear.weight"][1], [4, 960])
+        self.resume("--epochs", "3", name="adamw").done("epoch 3/3")
+        self.train("long", *self.HABITS, "--epochs", "3").done()
+        self.assertEqual(sha256(folder / "last.safetensors"), sha256(self.folder / "long/last.safetensors"))
+        for arguments, words in [
+            (("--optimizer", "sgd"), 'optim.name ("sgd", was "adamw")'),
+            (("--clip-norm", "2"), "optim.clip_norm (2.0, was 1.0)"),
+            (("--label-smoothing", "0"), "optim.label_smoothing (0.0, was 0.1)"),
+            (("--set", "optim.beta1=0.8"), "optim.beta1 (0.8, was 0.9)"),
+        ]:
+            self.resume(*arguments, name="adamw").fails(2, words)
+
+    def test_each_changes_the_training_and_none_nothing(self):
+        ends = {sha256(self.base / "last.safetensors")}
+        self.train("none", "--optimizer", "sgd", "--clip-norm", "0", "--label-smoothing", "0").done()
+        self.assertEqual({sha256(self.folder / "none/last.safetensors")}, ends)
+        for name, arguments in (("adam", ("--optimizer", "adamw")), ("clip", ("--clip-norm", "0.1")), ("smooth", ("--label-smoothing", "0.1"))):
+            self.train(name, *arguments).done()
+            ends.add(sha256(self.folder / name / "last.safetensors"))
+        self.assertEqual(len(ends), 4)
+
+    def test_what_does_not_fit_is_named(self):
+        for arguments, words in [
+            (("--optimizer", "adam"), ("optim.name", "sgd, adamw", "did you mean adamw")),
+            (("--label-smoothing", "1"), ("optim.label_smoothing", "[0, 0.999999]", "'1'")),
+            (("--label-smoothing=-0.1",), ("optim.label_smoothing", "'-0.1'")),
+            (("--clip-norm=-1",), ("optim.clip_norm", "a number >= 0")),
+            (("--clip-norm", "nan"), ("optim.clip_norm", "'nan'")),
+            (("--set", "optim.beta1=1"), ("optim.beta1", "'1'")),
+            (("--set", "optim.beta2=-1"), ("optim.beta2", "'-1'")),
+            (("--set", "optim.eps=0"), ("optim.eps", "'0'")),
+        ]:
+            with self.subTest(arguments):
+                self.train("bad", *arguments).fails(2, *words)
+        self.assertFalse((self.folder / "bad").exists())
+
+    def test_a_norm_that_is_not_finite_ends_the_training(self):
+        """The loss is finite in the first step, and its gradient is not: a weight of 10^38."""
+        ended = self.train("steep", "--teacher", self.base, "--kd-weight", "1e38", "--temperature", "1", "--clip-norm", "1", command="distill")
+        ended.fails(5, self.folder / "steep", "the norm of the gradients is not finite", "epoch 1/2, step 1/3", progress=True)
+        self.assertFalse((self.folder / "steep/checkpoint.safetensors").exists())
+
+
 class Validation(TrainingTest):
     def test_validation_split_is_watched_and_selects(self):
         result = self.train("val", "--val-size", "8", "--eval-every", "2", "--epochs", "3", "--json").json()

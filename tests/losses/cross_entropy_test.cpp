@@ -1,8 +1,11 @@
 #include <ATen/TensorOperators.h>
+#include <ATen/core/Reduction.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/eye.h>
+#include <ATen/ops/one_hot.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
@@ -36,6 +39,19 @@ TEST(SoftCrossEntropy, HardTargetsGiveTheUsualLoss) {
   const at::Tensor targets =
       at::tensor({0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0}, at::kFloat).view({5, 4});
   EXPECT_TRUE(at::allclose(soft_cross_entropy(logits, targets), at::cross_entropy_loss(logits, labels)));
+}
+
+TEST(SoftCrossEntropy, SmoothingIsPyTorchsForLabelsAndForMixedTargets) {
+  const at::Tensor logits = at::randn({5, 4}), labels = at::tensor({3, 0, 1, 1, 2}, at::kLong);
+  const at::Tensor hard = at::one_hot(labels, 4).to(at::kFloat), mixed = 0.3 * hard + 0.7 * hard.roll(1, 0);
+  for (const double smoothing : {0.0, 0.1, 0.9}) {
+    for (const auto& [targets, theirs] : {std::pair(hard, labels), std::pair(hard, hard), std::pair(mixed, mixed)}) {
+      const at::Tensor expected =
+          at::cross_entropy_loss(logits, theirs, /*weight=*/{}, at::Reduction::Mean, /*ignore_index=*/-100, smoothing);
+      EXPECT_TRUE(at::allclose(soft_cross_entropy(logits, targets, smoothing), expected, 1e-6)) << smoothing;
+    }
+  }
+  EXPECT_TRUE(at::equal(soft_cross_entropy(logits, mixed, 0), soft_cross_entropy(logits, mixed)));
 }
 
 TEST(SoftCrossEntropy, ComputesInFloat32AndChecksShapes) {

@@ -12,6 +12,7 @@
 #include "ekd/augment/augmentation.h"
 #include "ekd/core/error.h"
 #include "ekd/core/tensor_file.h"
+#include "ekd/losses/classification.h"
 #include "ekd/losses/combination.h"
 #include "losses/logit_loss.h"
 #include "tests/support/expect_error.h"
@@ -145,6 +146,27 @@ TEST(DistillationLoss, ARampIsAWeightThatChanges) {
   for (const auto& [epoch, ramp] :
        {std::pair(0.0, 0.25), std::pair(0.9, 0.25), std::pair(2.5, 0.75), std::pair(9.0, 1.0)})
     EXPECT_NEAR(total(epoch), 0.2 * ce + 0.8 * 0.5 * ramp * square, 1e-5) << epoch;
+}
+
+// Smoothing belongs to the cross-entropy: the targets and labels that a loss is shown stay as they are.
+TEST(DistillationLoss, LabelsAreSmoothedForTheCrossEntropyAlone) {
+  const Asked asked;
+  asked.batch.targets.fill_(0).select(1, 2).fill_(1);
+  for (const char* name : {"kd", "dkd", "nkd", "rld", "ikl", "sp"}) {
+    const DistillationLossRow& row = distillation_loss_registry().at(name);
+    Objective objective(12, row, config_of(row), asked.context, {0, 1});
+    const LossTerms plain = objective.terms(asked.batch, asked.student, asked.epoch);
+    objective.smooth_labels(0.25);
+    const LossTerms smoothed = objective.terms(asked.batch, asked.student, asked.epoch);
+    ASSERT_EQ(smoothed.terms.size(), plain.terms.size());
+    // .75 on class 2 and .25 spread over 4 classes: 3/4 of the plain term and 1/4 of the mean over the classes.
+    const at::Tensor uniform = soft_cross_entropy(asked.student.logits, at::full({8, 4}, 0.25));
+    const at::Tensor expected = 0.75 * plain.terms[0].value + 0.25 * uniform;
+    EXPECT_TRUE(at::allclose(smoothed.terms[0].value, expected, 1e-5)) << name;
+    EXPECT_NE(smoothed.terms[0].value.item<float>(), plain.terms[0].value.item<float>()) << name;
+    for (std::size_t i = 1; i < plain.terms.size(); ++i)
+      EXPECT_TRUE(at::equal(smoothed.terms[i].value, plain.terms[i].value)) << name << ": " << plain.terms[i].name;
+  }
 }
 
 // Keeps what it was shown of the teachers.

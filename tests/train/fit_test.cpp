@@ -1,3 +1,7 @@
+#include <ATen/TensorOperators.h>
+
+#include <cmath>
+
 #include "ekd/core/error.h"
 #include "ekd/evaluate/model_file.h"
 #include "ekd/runs/run_record.h"
@@ -40,8 +44,13 @@ TEST_P(Overfit, OneBatch) {
 
 INSTANTIATE_TEST_SUITE_P(Networks, Overfit,
                          ::testing::Values(TrainingSpec{.model = "shufflenet_v1", .schedule = "constant", .lr = 0.005},
-                                           TrainingSpec{.model = "wrn_40_2", .schedule = "constant", .lr = 0.05}),
-                         [](const auto& test_info) { return test_info.param.model; });
+                                           TrainingSpec{.model = "wrn_40_2", .schedule = "constant", .lr = 0.05},
+                                           TrainingSpec{.model = "shufflenet_v1",
+                                                        .schedule = "constant",
+                                                        .lr = 0.002,
+                                                        .optimizer = "adamw",
+                                                        .clip_norm = 5}),
+                         [](const auto& test_info) { return test_info.param.model + "_" + test_info.param.optimizer; });
 
 TEST(Fit, NonFiniteLossStopsAndKeepsTheCheckpoint) {
   const test::TemporaryFolder folder;
@@ -50,6 +59,49 @@ TEST(Fit, NonFiniteLossStopsAndKeepsTheCheckpoint) {
   EXPECT_ERROR(training.train_until({1, 0}), NonFiniteError, "the loss term 'ce' is not finite at epoch 1/2, step 2/");
   EXPECT_FALSE(std::filesystem::exists(training.dir().checkpoint()));
   EXPECT_THROW(training.learner().save_checkpoint(), NonFiniteError);
+}
+
+// A loss whose value is finite in the first step, and whose gradient has about this many digits.
+template <int exponent>
+DistillationLossRow steep() {
+  struct Steep final : DistillationLoss {
+    LossTerms operator()(const DistillationInput& input) const override {
+      return {{{"steep", (input.student.logits * std::pow(10.0, exponent)).mean(), 1}}};
+    }
+  };
+  return {"steep", "", {}, {}, [](const DistillConfig&, const LossContext&) -> std::unique_ptr<DistillationLoss> {
+            return std::make_unique<Steep>();
+          }};
+}
+
+// The squares of such gradients overflow: every later step would be 0, and weights stay finite.
+TEST(Fit, AdamWsAveragesAreFiniteOrNothingIsSaved) {
+  const test::TemporaryFolder folder;
+  const DistillationLossRow row = steep<24>();
+  Training training({.teachers = 1, .loss = &row, .optimizer = "adamw"}, folder / "run");
+  training.train_until({0, 1});
+  EXPECT_ERROR(training.learner().save_checkpoint(), NonFiniteError,
+               "the optimiser's averages are not finite after epoch 1/2, step 1/3");
+  EXPECT_FALSE(std::filesystem::exists(training.dir().checkpoint()));
+}
+
+TEST(Fit, ANormOfGradientsThatIsNotFiniteStops) {
+  const test::TemporaryFolder folder;
+  const DistillationLossRow row = steep<36>();
+  Training training({.teachers = 1, .loss = &row, .clip_norm = 1}, folder / "run");
+  EXPECT_ERROR(training.train_until({0, 1}), NonFiniteError,
+               "the norm of the gradients is not finite at epoch 1/2, step 1/3");
+}
+
+TEST(Fit, TheNormOfTheGradientsIsLoggedWhereItIsClipped) {
+  const test::TemporaryFolder folder;
+  Training plain({.epochs = 1}, folder / "plain"), wide({.epochs = 1, .clip_norm = 1e6}, folder / "wide");
+  for (auto* training : {&plain, &wide}) training->train_until({1, 0});
+  test::expect_same_bits(plain.learner().model(), wide.learner().model());
+  const auto without = read_metrics(plain.dir().metrics()).at(0), with = read_metrics(wide.dir().metrics()).at(0);
+  EXPECT_FALSE(without.contains("grad_norm"));
+  EXPECT_GT(with.at("grad_norm").get<double>(), 0.01);
+  EXPECT_EQ(with.at("train_loss"), without.at("train_loss"));
 }
 
 TEST(Fit, ALearnerThatFailsIsAValueAndLeavesTheOthers) {

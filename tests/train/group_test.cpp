@@ -55,6 +55,10 @@ class GroupTest : public ::testing::Test {
     } else if (name == "averaged") {
       config.distill.teacher_temperature = "fit";
       config.optim.ema = 0.9;
+    } else if (name == "adamw") {
+      config.optim.name = "adamw";
+      config.optim.clip_norm = 1;
+      config.optim.label_smoothing = 0.1;
     } else if (name == "plain") {
       config.distill.teachers = {"z=" + other};
       config.optim.momentum = 0;
@@ -139,11 +143,12 @@ class GroupTest : public ::testing::Test {
 };
 
 TEST_F(GroupTest, StudentsTrainAsIfAlone) {
-  const auto outcomes = train({"add", "softmax", "averaged", "plain"});
+  const auto outcomes = train({"add", "softmax", "averaged", "adamw", "plain"});
   EXPECT_TRUE(failures_.empty());
   for (const auto& outcome : outcomes) EXPECT_EQ(outcome.result["epochs"], 2);
-  for (const char* name : {"add", "softmax", "averaged", "plain"}) expect_as_alone(name);
-  EXPECT_EQ(json(folder_ / "group/plain/run.json")["group"], ordered_json({"add", "softmax", "averaged", "plain"}));
+  for (const char* name : {"add", "softmax", "averaged", "adamw", "plain"}) expect_as_alone(name);
+  EXPECT_EQ(json(folder_ / "group/plain/run.json")["group"],
+            ordered_json({"add", "softmax", "averaged", "adamw", "plain"}));
 }
 
 TEST_F(GroupTest, CutOffWithinAnEpochAndGoneOnInOtherCompany) {

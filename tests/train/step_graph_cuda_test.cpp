@@ -82,19 +82,32 @@ TEST_P(CudaGraphCase, CutOffAndGoneOnEqualsWhole) {
 
 using Case = std::pair<const char*, TrainingSpec>;
 
-INSTANTIATE_TEST_SUITE_P(Trainings, CudaGraphCase,
-                         ::testing::Values(Case("wrn", {.model = "wrn_40_2"}), Case("shufflenet", {}),
-                                           Case("augmix", {.augmentation = "augmix"}),
-                                           Case("bf16", {.augmentation = "mixup", .precision = Precision::kBf16}),
-                                           Case("wrn_bf16", {.model = "wrn_40_2", .precision = Precision::kBf16}),
-                                           Case("distilled", {.augmentation = "cutmix", .teachers = 2}),
-                                           Case("distilled_bf16", {.teachers = 2, .precision = Precision::kBf16}),
-                                           Case("distilled_ramped", {.teachers = 2, .loss = &test::kRamped}),
-                                           Case("distilled_hint", {.teachers = 2, .loss = &test::kHint}),
-                                           Case("distilled_scaled",
-                                                {.teachers = 2, .ema = 0.2, .teacher_temperatures = {0.5, 3}}),
-                                           Case("averaged_bf16", {.precision = Precision::kBf16, .ema = 0.9})),
-                         [](const auto& test_info) { return test_info.param.first; });
+INSTANTIATE_TEST_SUITE_P(
+    Trainings, CudaGraphCase,
+    ::testing::Values(
+        Case("wrn", {.model = "wrn_40_2"}), Case("shufflenet", {}), Case("augmix", {.augmentation = "augmix"}),
+        Case("bf16", {.augmentation = "mixup", .precision = Precision::kBf16}),
+        Case("wrn_bf16", {.model = "wrn_40_2", .precision = Precision::kBf16}),
+        Case("distilled", {.augmentation = "cutmix", .teachers = 2}),
+        Case("distilled_bf16", {.teachers = 2, .precision = Precision::kBf16}),
+        Case("distilled_ramped", {.teachers = 2, .loss = &test::kRamped}),
+        Case("distilled_hint", {.teachers = 2, .loss = &test::kHint}),
+        Case("distilled_scaled", {.teachers = 2, .ema = 0.2, .teacher_temperatures = {0.5, 3}}),
+        Case("averaged_bf16", {.precision = Precision::kBf16, .ema = 0.9}),
+        Case("adamw", {.optimizer = "adamw", .clip_norm = 1}),
+        Case("adamw_bf16", {.precision = Precision::kBf16, .ema = 0.9, .optimizer = "adamw"}),
+        Case("adamw_clipped_bf16", {.model = "wrn_40_2",
+                                    .precision = Precision::kBf16,
+                                    .optimizer = "adamw",
+                                    .clip_norm = 0.5,
+                                    .label_smoothing = 0.1}),
+        Case(
+            "adamw_hint_bf16",
+            {.teachers = 2, .precision = Precision::kBf16, .loss = &test::kHint, .optimizer = "adamw", .clip_norm = 1}),
+        Case("clipped", {.augmentation = "mixup", .clip_norm = 0.5}),
+        Case("clipped_bf16",
+             {.augmentation = "augmix", .precision = Precision::kBf16, .clip_norm = 0.5, .label_smoothing = 0.1})),
+    [](const auto& test_info) { return test_info.param.first; });
 
 TEST_F(CudaGraphs, StudentsOnStreamsTrainAsIfAlone) {
   std::vector<std::unique_ptr<Training>> alone, shared;

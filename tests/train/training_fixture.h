@@ -36,6 +36,9 @@ struct TrainingSpec {
   const DistillationLossRow* loss = &distillation_loss_registry().at("kd");  // where there are teachers
   double ema = 0;
   std::vector<double> teacher_temperatures = {};
+  std::string optimizer = "sgd";
+  double clip_norm = 0;
+  double label_smoothing = 0;
 };
 
 inline const Dataset& tiny_data() {
@@ -110,10 +113,14 @@ class Training {
     optim.lr = spec.lr;
     optim.schedule = spec.schedule;
     optim.ema = spec.ema;
+    optim.name = spec.optimizer;
+    optim.clip_norm = spec.clip_norm;
     auto model = make_model({.name = spec.model, .classes = 4}, /*seed=*/3);
     model->to(spec.device);
+    Objective objective = spec.teachers > 0 ? distillation(spec) : Objective(12);
+    objective.smooth_labels(spec.label_smoothing);
     return {.model = std::move(model),
-            .objective = spec.teachers > 0 ? distillation(spec) : Objective(12),
+            .objective = std::move(objective),
             .optim = optim,
             .eval_every = 1,
             .graph = spec.graph,

@@ -92,8 +92,8 @@ struct FusedNormGradient {
 };
 void fused_norm_parameter_gradients(const std::vector<FusedNormGradient>& norms, const at::Tensor& gradients);
 
-// One step of stochastic gradient descent, train/sgd.h, on float32 buffers of the same size; momenta undefined where
-// momentum is 0; rate 0-dim float32 on the device.
+// One step of stochastic gradient descent, train/optimizer.h, on float32 buffers of the same size; momenta undefined
+// where momentum is 0; rate 0-dim float32 on the device.
 struct FusedSgd {
   double momentum = 0, weight_decay = 0;
   bool nesterov = false;

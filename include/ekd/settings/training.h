@@ -11,15 +11,21 @@
 namespace ekd {
 
 struct OptimConfig {
+  std::string name = "sgd";
   std::int64_t epochs = 500;
   std::int64_t batch_size = 128;
   double lr = 0.05;
   std::string schedule = "step";
   std::vector<std::int64_t> milestones{150, 180, 210};
-  double gamma = 0.1;  // factor at each milestone
-  double momentum = 0.9;
+  double gamma = 0.1;     // factor at each milestone
+  double momentum = 0.9;  // sgd
   double weight_decay = 5e-4;
-  bool nesterov = false;
+  bool nesterov = false;  // sgd
+  double beta1 = 0.9;     // adamw
+  double beta2 = 0.999;   // adamw
+  double eps = 1e-8;      // adamw
+  double clip_norm = 0;   // largest norm of all gradients together; 0: any
+  double label_smoothing = 0;
   double warmup_epochs = 0;      // linear from 0, whatever the schedule
   double onecycle_rise = 0.3;    // share of the training spent rising
   double onecycle_start = 0.04;  // first rate / lr

@@ -43,7 +43,7 @@ struct Checkpoint {
   at::Tensor sums;  // double [terms + 1]
   std::int64_t samples = 0;
   double epoch_seconds = 0, total_seconds = 0;
-  std::vector<NamedTensor> model, objective, momentum, average;  // the live tensors
+  std::vector<NamedTensor> model, objective, optimizer, average;  // the live tensors
 };
 
 // Appends the tensors, each as PREFIX and its name.

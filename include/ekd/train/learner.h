@@ -20,7 +20,7 @@
 #include "ekd/train/checkpoint.h"
 #include "ekd/train/epoch_sums.h"
 #include "ekd/train/objective.h"
-#include "ekd/train/sgd.h"
+#include "ekd/train/optimizer.h"
 #include "ekd/train/step_graph.h"
 #include "ekd/train/weight_average.h"
 
@@ -113,7 +113,7 @@ class Learner {
   LearnerSetup setup_;
   const RunDir& dir_;
   std::int64_t steps_per_epoch_;
-  Sgd sgd_;
+  Optimizer optimizer_;
   std::optional<WeightAverage> average_;
   EpochSums sums_;
   at::Tensor epoch_;  // as in DistillationInput; undefined where the objective does not need it

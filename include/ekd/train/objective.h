@@ -27,9 +27,13 @@ class Objective {
   Objective(double js_weight, const DistillationLossRow& row, const DistillConfig& config, const LossContext& context,
             std::vector<std::size_t> teachers);
 
-  // From now on the loss sees each teacher's logits divided by the teacher's temperature. Guo et al., "On calibration of
-  // modern neural networks", ICML 2017. Call before to().
+  // From now on the loss sees each teacher's logits divided by the teacher's temperature. Guo et al., "On calibration
+  // of modern neural networks", ICML 2017. Call before to().
   void scale_teachers(const std::vector<double>& temperatures);
+
+  // From now on "ce" is against (1 − share) · target + share / classes, share in [0, 1). What else looks at targets or
+  // labels, the loss that has teachers, sees them as they are.
+  void smooth_labels(double share) { label_smoothing_ = share; }
 
   // outputs of [views * B] images, logits in float32, features where needs() has them. `epoch` as in DistillationInput.
   LossTerms terms(const Batch& batch, const Outputs& outputs, const at::Tensor& epoch) const;
@@ -47,7 +51,7 @@ class Objective {
   void to(at::Device device);
 
  private:
-  double js_weight_, ce_weight_ = 1, kd_weight_ = 0;
+  double js_weight_, ce_weight_ = 1, kd_weight_ = 0, label_smoothing_ = 0;
   std::unique_ptr<DistillationLoss> loss_;  // null without teachers
   LossNeeds needs_;
   std::vector<std::size_t> teachers_;

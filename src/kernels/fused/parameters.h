@@ -106,7 +106,7 @@ struct GradientKernel {
   }
 };
 
-// Stochastic gradient descent, train/sgd.h.
+// Stochastic gradient descent, train/optimizer.h.
 struct SgdTask {
   float *parameters, *momenta;  // momenta null: momentum 0
   const float *gradients, *rate;

@@ -24,7 +24,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 import networks  # noqa: E402
-from ekd_files import Parser, Problem, main_of, read_safetensors, weights_of, write_atomically, write_safetensors
+from command_line import Parser, main_of
+from ekd_files import Problem, read_safetensors, weights_of, write_atomically, write_safetensors
 
 KEYS = ("state_dict", "model", "net")
 COUNTER = "num_batches_tracked"  # of a batch norm; PyTorch before 0.4.1 has none

@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -27,7 +27,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
-from ekd_files import Parser, Problem, main_of, named_path, read_json, read_runs, read_safetensors  # noqa: E402
+from command_line import Parser, main_of  # noqa: E402
+from ekd_files import Problem, Run, named_path, read_json, read_predictions, read_runs  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 from matplotlib.patheffects import withStroke  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
@@ -111,13 +112,8 @@ def predictions_of(path, ekd):
             saved = os.path.join(folder, "predictions.safetensors")
             evaluate(path, saved, ekd)
             return predictions_of(saved, ekd)
-    _, tensors = read_safetensors(path)
-    if not {"logits", "labels"} <= tensors.keys():
-        raise Problem(f"{path}: holds no predictions; `ekd evaluate … --save-predictions FILE` makes them")
-    logits, labels = tensors["logits"], tensors["labels"]
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or logits.size == 0 or not np.isfinite(logits.max(1)).all():
-        raise Problem(f"{path}: its logits {list(logits.shape)} and labels {list(labels.shape)} are no predictions")
-    return logits, labels
+    held = read_predictions(path)
+    return held.logits, held.labels
 
 
 def evaluate(run, saved, ekd):
@@ -250,7 +246,7 @@ def curves_of(runs, join_seeds):
 def told_apart(runs):
     """Runs of one name in different places are called by place and name."""
     names = [run.name for run in runs]
-    return [replace(run, name=f"{run.path.resolve().parent.name}/{run.name}") if names.count(run.name) > 1 else run for run in runs]
+    return [Run(run.path, f"{run.path.resolve().parent.name}/{run.name}") if names.count(run.name) > 1 else run for run in runs]
 
 
 def split_of(runs):

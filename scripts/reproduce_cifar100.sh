@@ -14,7 +14,7 @@ usage() {
 usage: scripts/reproduce_cifar100.sh [--preset P] [--seeds N] [--budget T] [--data DIR] [--out DIR] [--set KEY=VALUE]...
 
   --preset P     smoke (minutes, the synthetic set unless --data is given), short (one-cycle, the default),
-                 cpu-small, crd-240, paper-500, losses, calibrated, record, or these with -smoke; a file
+                 cpu-small, crd-240, paper-500, losses, calibrated, pairs, record, or the last four with -smoke; a file
                  configs/cifar100/P.json
   --seeds N      seeds 0 to N-1 instead of the preset's
   --budget T     stop after this time (90s, 25m, 2h) with everything saved

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
-from networks import NETWORKS  # noqa: E402
+from networks import make  # noqa: E402
 
 BATCH = 64  # counts are per image: any batch size gives the same
 BYTES = 2  # of a bf16 value
@@ -127,7 +127,7 @@ def values(tensors):
 def network_work(name, training):
     """On the meta device: shapes without numbers."""
     with torch.device("meta"):
-        network = NETWORKS[name]().train(training)
+        network = make(name).train(training)
         images = torch.empty(BATCH, 3, 32, 32)
     with WorkCounter() as counter, torch.set_grad_enabled(training):
         logits = network(images)

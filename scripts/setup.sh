@@ -10,13 +10,15 @@ stamp=$venv/.ekd-setup
 torch_requirement='torch==2.11.0'
 torch_minimum=2.11
 script_requirements=('numpy>=1.26,<3' 'matplotlib>=3.8,<4')
+# For scripts/export_onnx.py alone: where there are none for this machine, all else works.
+export_requirements=('onnx>=1.18,<2' 'onnxscript>=0.6,<1' 'onnxruntime>=1.22,<2')
 toolkit_cuda=13.0
 toolkit_requirement='cuda-toolkit[nvcc,cccl,crt,nvvm]==13.0.2'
 # What LibTorch's headers and CMake files ask for besides, where torch did not bring its own CUDA libraries into .venv.
 toolkit_with_libraries='cuda-toolkit[nvcc,cccl,crt,nvvm,cudart,cublas,cufft,curand,cusolver,cusparse,nvjitlink,nvrtc,nvtx]==13.0.2'
 
-libraries=(libcli11-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libgmock-dev libpng-dev libssl-dev python3-venv
-  ca-certificates)
+libraries=(libcli11-dev libspdlog-dev nlohmann-json3-dev libgtest-dev libgmock-dev libpng-dev libjpeg62-turbo-dev
+  libssl-dev python3-venv ca-certificates)
 # Programs may come from elsewhere than Debian: PROGRAM=PACKAGE.
 programs=(cmake=cmake ninja=ninja-build g++=g++ ccache=ccache git=git curl=curl)
 
@@ -175,7 +177,7 @@ link_toolkit() {
 }
 
 environment_is_complete() {
-  [ -x "$venv/bin/python" ] && [ -f "$stamp" ] && [ "$(<"$stamp")" = "${requirements[*]}" ] &&
+  [ -x "$venv/bin/python" ] && [ -f "$stamp" ] && [ "$(<"$stamp")" = "${requirements[*]} ${export_requirements[*]}" ] &&
     "$venv/bin/python" -c 'import importlib.util as u, sys
 sys.exit(not all(u.find_spec(name) for name in sys.argv[1:]))' numpy matplotlib $([ "$torch_from" != .venv ] || echo torch)
 }
@@ -192,8 +194,10 @@ make_environment() {
   # Byte code for all of torch would take longer than unpacking it, and a build needs none of it.
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile "${requirements[@]}" >&2 ||
     die "pip could not install: ${requirements[*]}"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile "${export_requirements[@]}" >&2 ||
+    say "pip could not install what scripts/export_onnx.py needs: ${export_requirements[*]}"
   link_toolkit
-  printf '%s\n' "${requirements[*]}" >"$stamp"
+  printf '%s\n' "${requirements[*]} ${export_requirements[*]}" >"$stamp"
 }
 
 mkdir -p "$root/.cache"

@@ -15,7 +15,8 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from ekd_files import Parser, Problem, main_of, read_runs, write_atomically
+from command_line import Parser, main_of
+from ekd_files import Problem, read_runs, write_atomically
 
 GROUPS = ("train", "val", "test")
 

@@ -66,6 +66,7 @@ int dispatch(int argc, char** argv) {
                                    add_training_command(root, Command::kTrainStudent, global),
                                    add_training_command(root, Command::kDistill, global),
                                    add_evaluate_command(root, global),
+                                   add_predict_command(root, global),
                                    add_run_command(root, global),
                                    add_preview_command(root, global),
                                    add_report_command(root, global),

@@ -4,6 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+
 #include "augment/samplers.h"
 #include "ekd/kernels/pixels.h"
 #include "ekd/kernels/views.h"
@@ -19,6 +21,11 @@ struct ViewColumn {
 
 ImageSize size_of(const at::Tensor& images) { return {images.size(2), images.size(3)}; }
 
+std::int64_t scaled_pixels(std::int64_t pixels, ImageSize size) {
+  constexpr std::int64_t kStatedSide = 32;
+  return (pixels * std::min(size.height, size.width) + kStatedSide / 2) / kStatedSide;
+}
+
 ViewParams view_params(double degrees, std::int64_t top, std::int64_t left, bool flip, ImageSize size) {
   const Affine rotation = rotation_matrix(degrees, static_cast<int>(size.width), static_cast<int>(size.height));
   return {fixed_affine(rotation), static_cast<std::int32_t>(left), static_cast<std::int32_t>(top), flip ? 1 : 0};
@@ -30,7 +37,7 @@ at::Tensor draw_base_views(std::uint32_t seed, RandomStream stream, std::uint32_
   const CountedRandom random(seed, stream);
   const at::Tensor views = at::empty({count, kViewWords}, at::kInt);
   auto* view = reinterpret_cast<ViewParams*>(views.mutable_data_ptr<std::int32_t>());
-  const std::int64_t padding = config.crop_padding;
+  const std::int64_t padding = scaled_pixels(config.crop_padding, size);
   at::parallel_for(0, count, kRowsPerChunk, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const RowDraws draws(random, epoch, static_cast<std::uint32_t>(row));

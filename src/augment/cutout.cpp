@@ -19,8 +19,9 @@ class Cutout final : public Augmentation {
   void begin_epoch(std::int64_t epoch) override {
     views_.begin_epoch(epoch);
     const auto& images = context_.train.images;
-    const CutoutDraws drawn =
-        draw_cutout(context_.seed, epoch_word(epoch), images.size(0), size_of(images), context_.config.cutout_size);
+    const ImageSize size = size_of(images);
+    const CutoutDraws drawn = draw_cutout(context_.seed, epoch_word(epoch), images.size(0), size,
+                                          scaled_pixels(context_.config.cutout_size, size));
     upload(boxes_, drawn.boxes, images.device());
   }
 

@@ -13,6 +13,13 @@ void require(bool fits, const std::string& message) {
   if (!fits) throw UsageError(message);
 }
 
+// "augment.crop_padding 40 (80 at this size)"
+std::string shown(const char* key, std::int64_t pixels, ImageSize size) {
+  const std::int64_t scaled = scaled_pixels(pixels, size);
+  return key + (" " + std::to_string(pixels)) +
+         (scaled == pixels ? "" : " (" + std::to_string(scaled) + " at this size)");
+}
+
 // Throws UsageError for settings that do not fit the images; the range of a setting alone cannot say it.
 void check_fit(const AugmentationContext& context) {
   const auto& images = context.train.images;
@@ -23,12 +30,12 @@ void check_fit(const AugmentationContext& context) {
   const auto& config = context.config;
   require(context.train.size() > 0, "the training set is empty");
   require(images.size(1) <= 3, "augmentations take images of 1 to 3 channels, not " + std::to_string(images.size(1)));
-  require(config.crop_padding < std::min(size.height, size.width),
-          "augment.crop_padding " + std::to_string(config.crop_padding) + " does not fit " + these +
+  require(scaled_pixels(config.crop_padding, size) < std::min(size.height, size.width),
+          shown("augment.crop_padding", config.crop_padding, size) + " does not fit " + these +
               "; accepted: less than their shorter side");
   if (config.name == "cutout")
-    require(config.cutout_size <= std::max(size.height, size.width),
-            "augment.cutout_size " + std::to_string(config.cutout_size) + " does not fit " + these +
+    require(scaled_pixels(config.cutout_size, size) <= std::max(size.height, size.width),
+            shown("augment.cutout_size", config.cutout_size, size) + " does not fit " + these +
                 "; accepted: at most their longer side");
   if (config.name == "cutmix")
     require(config.cutmix_mode == "image" || config.cutmix_mode == "batch",

@@ -10,6 +10,7 @@
 #include "ekd/augment/preview.h"
 #include "ekd/commands/command.h"
 #include "ekd/evaluate/evaluation.h"
+#include "ekd/evaluate/image_prediction.h"
 #include "ekd/models/registry.h"
 #include "ekd/settings/config.h"
 #include "ekd/settings/config_io.h"
@@ -48,6 +49,7 @@ std::string tables(const std::vector<Field>& fields, const std::vector<Field>& o
 std::string config_document() {
   Config teacher = default_config(Command::kTrainTeacher), student = default_config(Command::kDistill);
   EvaluationRequest evaluation;
+  ImagePredictionRequest prediction;
   ReportRequest report;
   PictureConfig picture;
   PlanSettings plan;
@@ -60,7 +62,8 @@ std::string config_document() {
          "The section `distill` belongs to that command.\n" +
          tables(config_fields(student, Command::kDistill), config_fields(teacher, Command::kTrainTeacher), "##") +
          "\n## `ekd evaluate`\n\nData settings that are not given are those of the runs under evaluation.\n" +
-         tables(evaluation_fields(evaluation), {}, "###") + "\n## `ekd report`\n" +
+         tables(evaluation_fields(evaluation), {}, "###") + "\n## `ekd predict`\n" +
+         tables(prediction_fields(prediction), {}, "###") + "\n## `ekd report`\n" +
          tables(report_fields(report), {}, "###") +
          "\n## `ekd run`\n\nEvery setting of the trainings goes to the runs of the plan that know it. And\n" +
          tables(plan_fields(plan), {}, "###") + "\n## `ekd preview`\n\nThe settings of `train-teacher`, and\n" +

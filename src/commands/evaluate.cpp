@@ -22,7 +22,7 @@ void print_table(const EvaluationResult& result, const EvaluationRequest& reques
   const std::string name =
       request.members.size() == 1 ? request.members[0].path : "ensemble of " + std::to_string(request.members.size());
   std::printf("%s", metrics_table({{name, result.metrics}}).c_str());
-  if (result.temperature) std::printf("temperature %.4f\n", *result.temperature);
+  if (result.temperature) std::printf("temperature %.4f\n", result.temperature->value);
 }
 
 int run(EvaluateOptions& options) {

@@ -22,6 +22,7 @@ std::string title(std::string section) {
   if (section == "augment") return "Augmentation";
   if (section == "distill") return "Distillation";
   if (section == "eval" || section == "evaluate") return "Evaluation";
+  if (section == "predict") return "Prediction";
   section[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(section[0])));
   return section;
 }
@@ -105,7 +106,8 @@ std::set<std::string> Settings::apply(const std::vector<Field>& fields) const {
     if (value == nullptr || *value == '\0') continue;
     apply_text(fields, field.key, text_for(field, value), variable);
     // The same name may be meant for another command: --temperature is distill's, too.
-    if (field.key.starts_with("evaluate.")) spdlog::warn("{} sets {} to {}", variable, field.key, value);
+    if (field.key.starts_with("evaluate.") || field.key.starts_with("predict."))
+      spdlog::warn("{} sets {} to {}", variable, field.key, value);
     given.insert(field.key);
   }
   apply_typed(fields, given);

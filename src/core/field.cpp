@@ -40,6 +40,7 @@ std::string accepted_text(const Field& field) {
     std::string operator()(std::vector<std::int64_t>*) const {
       return "a list of " + range_text("whole numbers", accepted);
     }
+    std::string operator()(std::vector<double>*) const { return "a list of " + range_text("numbers", accepted); }
     std::string operator()(std::vector<std::string>*) const { return "a list of texts"; }
   };
   return std::visit(Visitor{field.accepted}, field.value);

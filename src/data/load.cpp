@@ -9,7 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "data/cifar100.h"
+#include "data/cifar.h"
+#include "data/folder.h"
+#include "data/npy.h"
+#include "data/pixel_statistics.h"
+#include "data/source.h"
 #include "ekd/core/error.h"
 #include "ekd/core/random.h"
 #include "ekd/core/sha256.h"
@@ -18,7 +22,7 @@
 namespace ekd {
 namespace {
 
-std::vector<std::int64_t> rows_below(std::span<const std::uint8_t> labels, std::int64_t classes, const char* split) {
+std::vector<std::int64_t> rows_below(std::span<const std::int64_t> labels, std::int64_t classes, const char* split) {
   std::vector<std::int64_t> rows;
   rows.reserve(labels.size());
   for (std::size_t i = 0; i < labels.size(); ++i)
@@ -39,46 +43,54 @@ void keep_first(std::vector<std::int64_t>& rows, std::int64_t limit) {
   if (limit > 0 && limit < static_cast<std::int64_t>(rows.size())) rows.resize(static_cast<std::size_t>(limit));
 }
 
-std::vector<std::uint8_t> labels_of(const CifarFile& file) {
-  std::vector<std::uint8_t> labels(static_cast<std::size_t>(file.size()));
-  for (std::int64_t i = 0; i < file.size(); ++i)
-    labels[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(file.label(i));
-  return labels;
-}
-
-// A set of ten classes in this layout would train a hundred outputs.
-void warn_of_absent_classes(const std::vector<std::uint8_t>& labels, const DataConfig& config) {
-  const std::int64_t present = std::ranges::max(labels) + 1;
-  if (present < (config.classes == 0 ? kCifarClasses : config.classes))
+// A set of ten classes in a layout of a hundred would train a hundred outputs.
+void warn_of_absent_classes(const Source& source, const DataConfig& config) {
+  const std::int64_t present = std::ranges::max(source.train.labels) + 1;
+  if (present < (config.classes == 0 ? source.classes : config.classes))
     spdlog::warn("{}: no record is of a class above {}; --classes {} trains a network of {}", config.dir, present - 1,
                  present, present);
 }
 
-Dataset load_cifar100(const DataConfig& config) {
-  const std::filesystem::path dir = config.dir;
-  std::vector<std::string> warnings;
-  const CifarFile train = read_cifar_file(dir / kCifarTrainFile, kCifarTrainRecords, warnings);
-  const CifarFile test = read_cifar_file(dir / kCifarTestFile, kCifarTestRecords, warnings);
-  const SplitRows rows = split_rows(labels_of(train), labels_of(test), kCifarClasses, config);
-  warn_of_absent_classes(labels_of(train), config);
-  Dataset data;
-  data.class_names = read_label_names(dir / kCifarFineNamesFile, kCifarClasses, warnings);
-  for (const std::string& warning : warnings) spdlog::warn("{}", warning);
-  data.train = gather_records(train, rows.train);
-  data.val = gather_records(train, rows.val);
-  data.test = gather_records(test, rows.test);
-  return data;
+Source open_synthetic(const std::filesystem::path&) {
+  const auto split = [](SyntheticSplit which) -> Source::Split {
+    const auto labels = synthetic_labels(which);
+    return {{labels.begin(), labels.end()},
+            [which](std::span<const std::int64_t> rows) { return synthetic_records(which, rows); }};
+  };
+  return {split(SyntheticSplit::kTrain), split(SyntheticSplit::kTest), kSyntheticClasses, synthetic_class_names(), {}};
 }
 
-Dataset load_synthetic(const DataConfig& config) {
-  const SplitRows rows = split_rows(synthetic_labels(SyntheticSplit::kTrain), synthetic_labels(SyntheticSplit::kTest),
-                                    kSyntheticClasses, config);
-  Dataset data;
-  data.class_names = synthetic_class_names();
-  data.train = synthetic_records(SyntheticSplit::kTrain, rows.train);
-  data.val = synthetic_records(SyntheticSplit::kTrain, rows.val);
-  data.test = synthetic_records(SyntheticSplit::kTest, rows.test);
-  return data;
+Normalisation given_normalisation(const DataConfig& config, std::int64_t channels) {
+  const auto require = [&](const char* key, const std::vector<double>& numbers) {
+    if (static_cast<std::int64_t>(numbers.size()) == channels) return;
+    throw UsageError(std::string(key) + " has " + std::to_string(numbers.size()) + " numbers, and the images have " +
+                     std::to_string(channels) + " channels; data.mean and data.std take one for each");
+  };
+  require("data.mean", config.mean);
+  require("data.std", config.std);
+  Normalisation normalisation = Normalisation::plain();
+  std::ranges::transform(config.mean, normalisation.mean.begin(), [](double x) { return static_cast<float>(x); });
+  std::ranges::transform(config.std, normalisation.std.begin(), [](double x) { return static_cast<float>(x); });
+  return normalisation;
+}
+
+Normalisation measured_normalisation(const at::Tensor& images, const std::string& dir) {
+  const PixelStatistics measured = pixel_statistics(images);
+  Normalisation normalisation = Normalisation::plain();
+  for (std::size_t c = 0; c < measured.mean.size(); ++c) {
+    normalisation.mean.at(c) = static_cast<float>(measured.mean[c]);
+    if (measured.std[c] > 0) {
+      normalisation.std.at(c) = static_cast<float>(measured.std[c]);
+    } else {
+      spdlog::warn("{}: channel {} is the same in all training images; its deviation is taken as 1", dir, c + 1);
+    }
+  }
+  return normalisation;
+}
+
+Normalisation normalisation_of(const DatasetRow& row, const DataConfig& config, const at::Tensor& images) {
+  if (!config.mean.empty() || !config.std.empty()) return given_normalisation(config, images.size(1));
+  return row.normalisation ? *row.normalisation : measured_normalisation(images, config.dir);
 }
 
 std::string digest(const Dataset& data) {
@@ -96,24 +108,67 @@ std::string digest(const Dataset& data) {
 
 const Registry<DatasetRow>& dataset_registry() {
   static const Registry<DatasetRow> registry(
-      "data.dataset", {{"cifar100", "CIFAR-100's binary files", kCifarClasses, Normalisation{}, load_cifar100},
-                       {"synthetic", "built in: drawn shapes in a hundred classes, normalised like CIFAR-100",
-                        kSyntheticClasses, Normalisation{}, load_synthetic}});
+      "data.dataset", {
+                          {"cifar100",
+                           "CIFAR-100's binary files",
+                           "CIFAR-100",
+                           {kCifarTrainFile, kCifarTestFile},
+                           Normalisation{},
+                           open_cifar100},
+                          {"cifar10",
+                           "CIFAR-10's binary files",
+                           "CIFAR-10",
+                           {"data_batch_1.bin", "test_batch.bin"},
+                           Normalisation{{0.4914F, 0.4822F, 0.4465F}, {0.2470F, 0.2435F, 0.2616F}},
+                           open_cifar10},
+                          {"npy",
+                           "NumPy's .npy files of images and labels",
+                           "pairs of .npy files",
+                           {"train_images.npy", "test_images.npy"},
+                           std::nullopt,
+                           open_npy},
+                          {"tiny-imagenet",
+                           "Tiny-ImageNet's folder",
+                           "Tiny-ImageNet",
+                           {"wnids.txt", "val/val_annotations.txt"},
+                           std::nullopt,
+                           open_tiny_imagenet},
+                          {"folder",
+                           "PNG and JPEG files in train/CLASS/ and test/CLASS/",
+                           "a folder of images",
+                           {"train/"},
+                           std::nullopt,
+                           open_folder},
+                          {"synthetic",
+                           "built in: drawn shapes in a hundred classes, normalised like CIFAR-100",
+                           "the synthetic set",
+                           {},
+                           Normalisation{},
+                           open_synthetic},
+                      });
   return registry;
 }
 
 Dataset load_dataset(const DataConfig& config) {
   const DatasetRow& row = dataset_registry().at(config.dataset);
-  Dataset data = row.load(config);
+  Source source = row.open(config.dir);
+  const SplitRows rows = split_rows(source.train.labels, source.test.labels, source.classes, config);
+  for (const std::string& warning : source.warnings) spdlog::warn("{}", warning);
+  warn_of_absent_classes(source, config);
+  Dataset data;
   data.name = row.name;
-  data.classes = config.classes == 0 ? row.classes : config.classes;
-  data.normalisation = row.normalisation;
+  data.classes = config.classes == 0 ? source.classes : config.classes;
+  data.class_names = std::move(source.class_names);
   if (!data.class_names.empty()) data.class_names.resize(static_cast<std::size_t>(data.classes));
+  data.train = source.train.records(rows.train);
+  data.val = source.train.records(rows.val);
+  data.test = source.test.records(rows.test);
+  data.normalisation = normalisation_of(row, config, data.train.images);
   data.sha256 = digest(data);
   return data;
 }
 
-SplitRows split_rows(std::span<const std::uint8_t> train_labels, std::span<const std::uint8_t> test_labels,
+SplitRows split_rows(std::span<const std::int64_t> train_labels, std::span<const std::int64_t> test_labels,
                      std::int64_t num_classes, const DataConfig& config) {
   if (config.classes < 0 || config.classes > num_classes) {
     reject("data.classes", config.classes, "1 to " + std::to_string(num_classes) + ", or 0 for all",

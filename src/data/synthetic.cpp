@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <numeric>
 
-#include "data/cifar100.h"
+#include "data/cifar.h"
 #include "data/synthetic_scene.h"
 #include "ekd/core/random.h"
 

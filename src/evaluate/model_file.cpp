@@ -10,8 +10,10 @@
 #include "ekd/core/atomic_file.h"
 #include "ekd/core/error.h"
 #include "ekd/core/sha256.h"
+#include "ekd/core/strict_json.h"
 #include "ekd/core/tensor_file.h"
 #include "ekd/core/text.h"
+#include "ekd/data/record.h"
 #include "ekd/models/registry.h"
 #include "ekd/runs/run_dir.h"
 
@@ -52,7 +54,9 @@ std::optional<std::int64_t> classes_by_head(const TensorFile& file, const std::s
 // The stem's weight, the first parameter, tells the images' channels.
 std::int64_t channels_by_stem(const TensorFile& file, const std::string& model_name) {
   const at::Tensor* stem = file.find(model_layout({.name = model_name}).front().name);
-  return stem != nullptr && stem->dim() == 4 && stem->size(1) >= 1 ? stem->size(1) : ModelSpec().channels;
+  return stem != nullptr && stem->dim() == 4 && stem->size(1) >= 1 && stem->size(1) <= ModelSpec().channels
+             ? stem->size(1)
+             : ModelSpec().channels;
 }
 
 bool have_the_same_names(const Shapes& a, const Shapes& b) {
@@ -218,9 +222,19 @@ void copy_weights(const TensorFile& file, const Classifier& model) {
       throw WeightsError(file.path + ": '" + name + "' holds values that are not finite");
 }
 
+void check_channels(const ModelSource& source, const ModelSpec& spec, std::int64_t channels) {
+  if (spec.channels == channels) return;
+  throw WeightsError(source.file.string() + ": takes images of " + std::to_string(spec.channels) +
+                     (spec.channels == 1 ? " channel" : " channels") + ", the data has " + std::to_string(channels));
+}
+
 LoadedModel load_model(const ModelSource& source, const std::string& fallback_model) {
   const TensorFile file = read_tensor_file(source.file);
-  LoadedModel loaded{make_model(identify(file, fallback_model), /*seed=*/0), {}, file.own};
+  ModelSpec spec = identify(file, fallback_model);
+  spec.channels = channels_by_stem(file, spec.name);
+  LoadedModel loaded{make_model(spec, /*seed=*/0), {}, file.own, {}};
+  if (file.own.is_object())
+    loaded.normalisation = normalisation_from(value_or(file.own, "normalisation", nlohmann::json::object()));
   copy_weights(file, *loaded.model);
   loaded.model->set_training(false);
   loaded.sha256 = digest(model_state(*loaded.model));

@@ -83,6 +83,7 @@ RunRecord::RunRecord(std::filesystem::path path, const Provenance& provenance) :
              {"host", host_name()},
              {"pid", getpid()},
              {"dataset_sha256", provenance.dataset_sha256},
+             {"data", provenance.data},
              {"teachers", provenance.teachers},
              {"group", provenance.group},
              {"overrides", provenance.overrides},

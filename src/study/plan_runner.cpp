@@ -33,7 +33,7 @@ std::filesystem::path predictions_of(const PlanRequest& request, const PlanRow& 
 EvaluationResult evaluate_members(const PlanRequest& request, const PlanRow& row, bool validation,
                                   const std::filesystem::path& save) {
   EvaluationRequest evaluation;
-  evaluation.device = "cpu";
+  evaluation.inference.device = "cpu";
   evaluation.save_predictions = save.string();
   for (const auto& member : row.evaluation->members)
     evaluation.members.push_back({predictions_of(request, row, member, validation).string(), member.weight, true});
@@ -47,8 +47,7 @@ void make_evaluation(const PlanRequest& request, const PlanRow& row) {
     return path_exists(predictions_of(request, row, member, /*validation=*/true));
   });
   if (validated) evaluate_members(request, row, /*validation=*/true, dir.val_predictions());
-  const auto [metrics, temperature, nll, members] =
-      evaluate_members(request, row, /*validation=*/false, dir.predictions());
+  const auto [metrics, temperature, members] = evaluate_members(request, row, /*validation=*/false, dir.predictions());
   const nlohmann::ordered_json result = {
       {"command", "evaluate"}, {"seed", row.seed}, {"members", members_json(members)}, {"last", to_json(metrics)}};
   write_file_atomically(dir.result(), json_text(result, 2) + "\n");

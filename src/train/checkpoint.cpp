@@ -101,6 +101,11 @@ void check_identity(const RunIdentity& now, const nlohmann::json& stored, const 
   if (stored.at("dataset_sha256") != now.dataset_sha256) {
     throw UsageError(path + ": the data is not what this run began with (its sha256 differs)");
   }
+  const nlohmann::json normalisation = stored.value("normalisation", nlohmann::json());
+  if (!normalisation.is_null() && normalisation != now.normalisation) {
+    throw UsageError(path + ": the images are normalised by " + json_text(now.normalisation) + ", and were by " +
+                     json_text(normalisation) + " when this run began");
+  }
   if (stored.at("teacher_sha256").get<std::vector<std::string>>() != now.teacher_sha256) {
     throw UsageError(path + ": the teachers are not those this run began with (their sha256 differ)");
   }
@@ -152,6 +157,7 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
                               {"step", checkpoint.position.step},
                               {"settings", checkpoint.identity.settings},
                               {"dataset_sha256", checkpoint.identity.dataset_sha256},
+                              {"normalisation", checkpoint.identity.normalisation},
                               {"teacher_sha256", checkpoint.identity.teacher_sha256},
                               {"teacher_weights", checkpoint.identity.teacher_weights},
                               {"compute", checkpoint.identity.compute},

@@ -222,7 +222,7 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, const std::option
 }
 
 nlohmann::json Learner::about_weights(const std::optional<Metrics>& metrics) const {
-  nlohmann::json about = {{"epoch", position_.epoch}};
+  nlohmann::json about = {{"epoch", position_.epoch}, {"normalisation", setup_.identity.normalisation}};
   if (metrics) about["metrics"] = {{setup_.watched.name, to_json(*metrics)}};
   return about;
 }

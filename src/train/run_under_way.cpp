@@ -7,6 +7,7 @@
 #include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
+#include "ekd/data/record.h"
 #include "ekd/settings/config.h"
 #include "ekd/settings/config_io.h"
 #include "ekd/settings/stored_settings.h"
@@ -119,6 +120,7 @@ void RunUnderWay::calibrate_teachers(SharedSetup& shared) {
                          {"path", teacher.path},
                          {"sha256", teacher.sha256},
                          {"weight", teacher.weight},
+                         {"normalisation", normalisation_json(teacher.normalisation, teacher.model->spec().channels)},
                          {"temperature", nullptr},
                          {"val", calibration.val}});
   }
@@ -217,6 +219,7 @@ Provenance RunUnderWay::provenance(const SharedSetup& shared, const std::vector<
           .compute = compute_description(shared.device),
           .precision = precision_name(shared.precision),
           .dataset_sha256 = shared.data.sha256,
+          .data = dataset_json(shared.data),
           .teachers = teachers_,
           .group = group,
           .overrides = request_.overrides};

@@ -1,6 +1,10 @@
 #include "ekd/train/teacher.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <charconv>
@@ -9,6 +13,8 @@
 
 #include "ekd/core/error.h"
 #include "ekd/core/field.h"
+#include "ekd/core/strict_json.h"
+#include "ekd/data/record.h"
 #include "ekd/evaluate/model_file.h"
 
 namespace ekd {
@@ -20,16 +26,39 @@ std::string default_name(const ModelSource& source) {
   return folder.filename().string();
 }
 
-Teacher load_teacher(const ModelSource& source, std::int64_t classes, at::Device device) {
-  LoadedModel loaded = load_model(source);
-  const std::int64_t own_classes = loaded.model->spec().classes;
-  if (own_classes != classes) {
-    throw WeightsError(source.file.string() + ": this teacher tells " + std::to_string(own_classes) +
-                       " classes apart, the data has " + std::to_string(classes));
+// Sets what leads from the data's normalisation to the teacher's own.
+void set_own_normalisation(Teacher& teacher, const Normalisation& of_data, at::Device device) {
+  const std::int64_t channels = teacher.model->spec().channels;
+  const at::Tensor scale = at::empty({1, channels, 1, 1}, at::kFloat), shift = at::empty_like(scale);
+  for (std::size_t c = 0; c < static_cast<std::size_t>(channels); ++c) {
+    const float std = teacher.normalisation.std.at(c);
+    scale.mutable_data_ptr<float>()[c] = of_data.std.at(c) / std;
+    shift.mutable_data_ptr<float>()[c] = (of_data.mean.at(c) - teacher.normalisation.mean.at(c)) / std;
   }
+  teacher.scale = scale.to(device);
+  teacher.shift = shift.to(device);
+}
+
+Teacher load_teacher(const ModelSource& source, const Dataset& data, at::Device device) {
+  LoadedModel loaded = load_model(source);
+  const ModelSpec& spec = loaded.model->spec();
+  if (spec.classes != data.classes) {
+    throw WeightsError(source.file.string() + ": this teacher tells " + std::to_string(spec.classes) +
+                       " classes apart, the data has " + std::to_string(data.classes));
+  }
+  check_channels(source, spec, data.train.images.size(1));
   loaded.model->to(device);
   for (auto& parameter : loaded.model->parameters()) parameter.tensor.requires_grad_(false);
-  return {"", source.text, loaded.sha256, std::move(loaded.model)};
+  const Normalisation own = loaded.normalisation.value_or(data.normalisation);
+  Teacher teacher{"", source.text, loaded.sha256, std::move(loaded.model), own, {}, {}};
+  if (normalisation_json(own, spec.channels) == normalisation_json(data.normalisation, spec.channels)) return teacher;
+  set_own_normalisation(teacher, data.normalisation, device);
+  spdlog::warn(
+      "{}: this teacher was trained under the normalisation {}, and the student is under {}; each sees the "
+      "images under its own",
+      source.text, json_text(normalisation_json(own, spec.channels)),
+      json_text(normalisation_json(data.normalisation, spec.channels)));
+  return teacher;
 }
 
 }  // namespace
@@ -56,7 +85,7 @@ TeacherText parse_teacher(const std::string& text) {
   return {name, split->first, split->second};
 }
 
-std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::int64_t classes, at::Device device,
+std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, const Dataset& data, at::Device device,
                                    const std::vector<Teacher>& loaded) {
   std::vector<Teacher> teachers;
   std::set<std::string> names;
@@ -64,7 +93,7 @@ std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::i
     const auto [name, path, weight] = parse_teacher(text);
     const auto known = std::ranges::find(loaded, path, &Teacher::path);
     const ModelSource source = resolve_model_source(path);
-    Teacher teacher = known != loaded.end() ? *known : load_teacher(source, classes, device);
+    Teacher teacher = known != loaded.end() ? *known : load_teacher(source, data, device);
     teacher.name = name.empty() ? default_name(source) : name;
     teacher.weight = weight;
     if (!names.insert(teacher.name).second) {
@@ -79,7 +108,9 @@ Outputs teacher_outputs(const Teacher& teacher, const at::Tensor& images, Precis
                         const std::set<std::string>& features) {
   const at::NoGradGuard no_grad;  // not inference mode: its tensors could not take part in the student's backward
   const AutocastGuard autocast(images.device(), precision);
-  Outputs all = teacher.model->forward(images);
+  const at::Tensor seen =
+      teacher.scale.defined() ? (images * teacher.scale + teacher.shift).to(images.scalar_type()) : images;
+  Outputs all = teacher.model->forward(seen);
   if (std::ranges::any_of(features, [](const auto& name) { return name.ends_with(kPreactivation); }))
     all = teacher.model->with_preactivations(std::move(all));
   Outputs asked{all.logits.to(at::kFloat), {}};

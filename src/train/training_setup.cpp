@@ -8,6 +8,7 @@
 #include "ekd/core/error.h"
 #include "ekd/core/tensor_file.h"
 #include "ekd/data/load.h"
+#include "ekd/data/record.h"
 #include "ekd/evaluate/model_file.h"
 #include "ekd/models/registry.h"
 #include "ekd/runs/run_dir.h"
@@ -115,12 +116,13 @@ SharedSetup prepare_shared(const Config& config) {
 RunSetup prepare_run(const TrainingRequest& request, SharedSetup& shared) {
   RunSetup run;
   if (request.command == Command::kDistill)
-    run.teachers = load_teachers(request.config.distill.teachers, shared.data.classes, shared.device, shared.teachers);
+    run.teachers = load_teachers(request.config.distill.teachers, shared.data, shared.device, shared.teachers);
   run.model = prepare_model(request, shared.data);
   run.model->to(shared.device);
   run.identity = {.settings = fixed_settings(request.config, request.command),
                   .defaults = fixed_settings(default_config(request.command), request.command),
                   .dataset_sha256 = shared.data.sha256,
+                  .normalisation = normalisation_json(shared.data.normalisation, shared.data.train.images.size(1)),
                   .teacher_sha256 = {},
                   .teacher_weights = {},
                   .compute = compute_description(shared.device) + ", " + precision_name(shared.precision)};

@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -91,6 +92,29 @@ TEST(BaseViewDraws, OneHotTargets) {
   EXPECT_TRUE(targets.sum(1).eq(1).all().item<bool>());
   EXPECT_EQ(targets[3][0].item<float>(), 1);
   EXPECT_EQ(targets[2][2].item<float>(), 1);
+}
+
+// At 32×32 pixels are what the setting says; elsewhere the same share of the shorter side.
+TEST(ScaledPixels, AreAShareOfTheSide) {
+  for (std::int64_t pixels = 0; pixels <= 32; ++pixels) EXPECT_EQ(scaled_pixels(pixels, {32, 32}), pixels);
+  EXPECT_EQ(scaled_pixels(4, {64, 64}), 8);
+  EXPECT_EQ(scaled_pixels(16, {64, 96}), 32);
+  EXPECT_EQ(scaled_pixels(4, {28, 28}), 4);  // 3.5
+  EXPECT_EQ(scaled_pixels(16, {28, 28}), 14);
+  EXPECT_EQ(scaled_pixels(4, {8, 8}), 1);
+}
+
+TEST(BaseViews, CropsOfLargeImagesReachTwiceAsFar) {
+  const AugmentConfig config;
+  std::int32_t least = 0, most = 0;
+  const at::Tensor views = draw_base_views(3, RandomStream::kBaseView, 0, 500, {64, 64}, config);
+  const auto* view = views_of(views);
+  for (int row = 0; row < 500; ++row) {
+    least = std::min({least, view[row].top, view[row].left});
+    most = std::max({most, view[row].top, view[row].left});
+  }
+  EXPECT_EQ(least, -8);
+  EXPECT_EQ(most, 8);
 }
 
 }  // namespace

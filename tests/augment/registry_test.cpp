@@ -126,7 +126,8 @@ TEST_P(EveryAugmentation, NeedsAnEpoch) {
 TEST_P(EveryAugmentation, RefusesImagesThatItCannotUse) {
   context_.train.images = noise_images(40, 4, 32, 32);
   EXPECT_THROW(make_augmentation(context_), UsageError);
-  context_.train.images = noise_images(40, 3, 4, 32);  // padding of 4: a crop may show nothing
+  context_.train.images = noise_images(40, 3, 4, 32);
+  context_.config.crop_padding = 32;  // 4 at this size: a crop may show nothing
   EXPECT_THROW(make_augmentation(context_), UsageError);
 }
 

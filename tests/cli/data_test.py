@@ -52,7 +52,7 @@ class Synthetic(CliTest):
         report = run("data", "verify", self.data, "--json").json()
         self.assertEqual(run("data", "info", self.data, "--json").json(), report)
         table = run("data", "info", self.data).done().out
-        self.assertEqual(set(report), {"dir", "train", "test", "class_names", "warnings"})
+        self.assertEqual(set(report), {"dir", "dataset", "image_shape", "train", "test", "class_names", "warnings"})
         self.assertEqual(report["dir"], str(self.data))
         self.assertEqual(report["class_names"], (self.data / "fine_label_names.txt").read_text().splitlines())
         for name in ("train", "test"):

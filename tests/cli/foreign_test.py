@@ -178,8 +178,8 @@ class Data(FinishedRunTest):
         folder.mkdir()
         (folder / "data_batch_1.bin").write_bytes(b"\1" * 3073)
         verify, train = ("data", "verify", folder), ("train-student", "--data", folder, "--run-dir", self.folder / "no")
-        run(*verify).fails(3, "train.bin", "this is CIFAR-10")
-        run(*train).fails(3, "this is CIFAR-10")
+        run(*verify).fails(3, "data_batch_2.bin", "no such file")
+        run(*train).fails(3, "train.bin", "this looks like CIFAR-10: --dataset cifar10")
         for name in ("train.bin", "test.bin"):
             (folder / name).write_bytes(b"\1" * 3073 * 4)
         run(*verify).fails(3, "train.bin", "4 records of CIFAR-10")

@@ -10,7 +10,7 @@ import unittest
 
 from harness import ROOT, TINY, CliTest, run
 
-COMMANDS = ("train-teacher", "train-student", "distill", "evaluate", "preview", "data")
+COMMANDS = ("train-teacher", "train-student", "distill", "evaluate", "predict", "preview", "data")
 TRAINING = ("train-teacher", "train-student", "distill")
 
 
@@ -57,7 +57,7 @@ class Values(UsageTest):
         for flags, words in [
             (("--aug", "mixp"), ("--aug", "augment.name", "none, mixup, cutmix, cutout, augmix", "did you mean mixup?")),
             (("--model", "wrn402"), ("--model", "model.name", "wrn_40_2, shufflenet_v1", "did you mean wrn_40_2?")),
-            (("--dataset", "cifar10"), ("data.dataset", "cifar100, synthetic", "did you mean cifar100?")),
+            (("--dataset", "cifar1000"), ("data.dataset", "cifar100, cifar10", "did you mean cifar100?")),
             (("--epochs", "0"), ("--epochs", "optim.epochs", "a whole number", "'0'")),
             (("--epochs", "2.5"), ("optim.epochs", "a whole number", "'2.5'")),
             (("--epochs", "99999999999999999999"), ("optim.epochs", "a whole number")),
@@ -260,7 +260,7 @@ class Precedence(UsageTest):
 
 
 class EveryCommand(UsageTest):
-    """evaluate, report, run and preview read their settings as trainings do."""
+    """evaluate, predict, report, run and preview read their settings as trainings do."""
 
     def test_docs_are_up_to_date(self):
         document = self.ekd("config-docs").done().out
@@ -274,6 +274,8 @@ class EveryCommand(UsageTest):
             ("evaluate", {"evaluate": {"split": "val", "bins": [10]}, "run": {"threads": 3}}, {"EKD_BINS": "20,30", "EKD_THREADS": "2"},
              ("--set", "run.threads=1", "--temperature", "2"),
              {"evaluate": {"split": "val", "bins": [20, 30], "temperature": 2}, "run": {"threads": 1, "precision": "fp32"}}),
+            ("predict", {"predict": {"top": 3, "resize": True}}, {"EKD_TOP": "4", "EKD_TEMPERATURE": "2"}, ("--set", "eval.batch_size=7", "--top", "2"),
+             {"predict": {"top": 2, "resize": True, "temperature": 2, "folder": ""}, "eval": {"batch_size": 7}}),
             ("report", {"report": {"format": "csv", "paper": False}}, {"EKD_FORMAT": "latex"}, ("--format", "markdown"),
              {"report": {"format": "markdown", "paper": False, "columns": ""}}),
             ("preview", {"preview": {"rows": 2, "columns": 3}}, {"EKD_ROWS": "4"}, ("--set", "preview.columns=5", "--aug", "cutmix"),
@@ -297,6 +299,7 @@ class EveryCommand(UsageTest):
             ("evaluate", ("--set", "evaluate.splt=val"), ("--set", "'evaluate.splt'", "did you mean evaluate.split?")),
             ("evaluate", ("--set", "optim.lr=1"), ("--set", "'optim.lr'")),
             ("evaluate", ("--set", "evaluate.temperature=-1"), ("evaluate.temperature", "a number > 0")),
+            ("predict", ("--set", "predict.tops=3"), ("--set", "did you mean predict.top?")),
             ("report", ("--set", "report.format=html"), ("report.format", "text, markdown, latex, csv, json")),
             ("report", ("--set", "report.colums=nll"), ("did you mean report.columns?",)),
             ("preview", ("--set", "preview.scale=99"), ("preview.scale", "[1, 16]")),

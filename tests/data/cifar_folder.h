@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "data/cifar100.h"
+#include "data/cifar.h"
 
 namespace ekd {
 

@@ -2,14 +2,10 @@
 
 #include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
-#include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
-
-#include <sstream>
 
 #include "ekd/core/error.h"
 #include "ekd/data/synthetic.h"
-#include "tests/data/cifar_folder.h"
+#include "tests/data/logged_folder.h"
 
 namespace ekd {
 namespace {
@@ -18,25 +14,16 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-class LoadDataset : public CifarFolder {
+class LoadDataset : public LoggedFolder {
  protected:
   void SetUp() override {
-    CifarFolder::SetUp();
-    previous_log_ = spdlog::default_logger();
-    spdlog::set_default_logger(
-        std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log_)));
+    LoggedFolder::SetUp();
     write("train.bin", records({0, 1, 2, 0, 1, 2, 0, 1}));
     write("test.bin", records({2, 1, 0}));
     config_.dir = dir_.string();
   }
-  void TearDown() override {
-    spdlog::set_default_logger(previous_log_);
-    CifarFolder::TearDown();
-  }
   Dataset load() const { return load_dataset(config_); }
 
-  std::ostringstream log_;
-  std::shared_ptr<spdlog::logger> previous_log_;
   DataConfig config_;
 };
 

@@ -13,8 +13,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-const std::vector<std::uint8_t> kTrain{0, 1, 2, 0, 1, 2, 0, 1, 2, 0};
-const std::vector<std::uint8_t> kTest{2, 1, 0, 2, 1, 0};
+const std::vector<std::int64_t> kTrain{0, 1, 2, 0, 1, 2, 0, 1, 2, 0};
+const std::vector<std::int64_t> kTest{2, 1, 0, 2, 1, 0};
 
 SplitRows split(const DataConfig& config) { return split_rows(kTrain, kTest, 3, config); }
 
@@ -69,7 +69,7 @@ TEST(Split, SettingsThatDoNotFitNameWhatIsAccepted) {
 TEST(Split, NoRecordOfTheChosenClasses) {
   DataConfig config;
   config.classes = 1;
-  const std::vector<std::uint8_t> others{1, 2};
+  const std::vector<std::int64_t> others{1, 2};
   EXPECT_THAT(message_of<DataError>([&] { split_rows(others, kTest, 3, config); }),
               HasSubstr("no training record is of the first 1 classes"));
   EXPECT_THAT(message_of<DataError>([&] { split_rows(kTrain, others, 3, config); }), HasSubstr("no test record"));

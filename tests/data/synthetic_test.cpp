@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <set>
 
-#include "data/cifar100.h"
+#include "data/cifar.h"
 #include "data/synthetic_scene.h"
 #include "ekd/core/sha256.h"
 #include "ekd/data/load.h"

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 
+import images
 import tensors
 from harness import DATA, environment, run
 from kills import PLAN
@@ -14,7 +15,8 @@ from tally import Lost, require
 from world import TINY
 
 CHECKED = ("weights", "checkpoint", "predictions")
-READERS = CHECKED + ("cifar", "settings", "plan", "metrics", "record", "result")
+BINARY = ("cifar", "cifar10", "npy", "png", "jpeg")
+READERS = CHECKED + BINARY + ("settings", "plan", "metrics", "record", "result")
 FILES = {"weights": "last.safetensors", "checkpoint": "checkpoint.safetensors", "predictions": "predictions.safetensors", "settings": "config.json",
          "metrics": "metrics.jsonl", "record": "run.json", "result": "result.json"}
 
@@ -26,7 +28,13 @@ def originals(world):
         shutil.copytree(world.folder / "plain", folder)
         (folder / "plan.json").write_text(json.dumps(PLAN, indent=2))
         tensors.write_cifar(folder / "data", [i % 100 for i in range(24)], [i % 4 for i in range(16)])
-    return {name: folder / file for name, file in FILES.items()} | {"plan": folder / "plan.json", "cifar": folder / "data" / "train.bin"}
+        images.cifar10(folder / "ten", [0, 9, 5], [1])
+        images.npy_set(folder / "arrays", [0, 1, 2], [1], (3, 8, 8))
+        images.write_folder(folder / "images", {f"{split}/a/image.{kind}": images.golden(f"rgb.{kind}")
+                                                for split in ("train", "test") for kind in ("png", "jpeg")})
+    data = {"cifar": "data/train.bin", "cifar10": "ten/data_batch_1.bin", "npy": "arrays/train_images.npy", "png": "images/train/a/image.png",
+            "jpeg": "images/train/a/image.jpeg"}
+    return {name: folder / file for name, file in (FILES | data | {"plan": "plan.json"}).items()}
 
 
 def in_process(world, flips, truncations):
@@ -64,6 +72,10 @@ def commands(world, copy):
         "predictions": [("evaluate", "--predictions", copy / "predictions.safetensors")],
         "cifar": [("data", "verify", copy / "data"), ("train-student", *TINY, "--dataset", "cifar100", "--data", copy / "data", "--classes", "0",
                                                     "--epochs", "1", "--run-dir", copy / "new")],
+        "cifar10": [("data", "verify", copy / "ten")],
+        "npy": [("data", "verify", copy / "arrays")],
+        "png": [("data", "verify", copy / "images")],
+        "jpeg": [("data", "verify", copy / "images")],
         "settings": [("train-teacher", "--config", copy / "config.json", "--dry-run"), ("evaluate", copy)],
         "plan": [("run", copy / "plan.json", "--out", copy / "plan", "--dry-run")],
         "metrics": [resume],
@@ -96,7 +108,7 @@ def with_value_changed(text, draws):
 
 def changed(whole, reader, draws):
     kind = draws.randrange(3)
-    if kind == 0 and reader not in CHECKED + ("cifar",):
+    if kind == 0 and reader not in CHECKED + BINARY:
         return with_value_changed(whole.decode(), draws).encode()
     if kind == 1:
         return whole[: draws.randrange(len(whole))]
@@ -141,7 +153,7 @@ def corpora(world):
         tensors.write(folder / reader / "empty", {"a": tensors.tensor("F32", [0, 3], []), "b": tensors.tensor("I64", [], [1])})
     for labels in ([0], [99, 50]):
         (folder / "cifar" / f"{len(labels)}-records").write_bytes(tensors.cifar_records(labels))
-    for reader in READERS[len(CHECKED) + 1 :]:
+    for reader in READERS[len(CHECKED) + 1 :]:  # all but "cifar"
         shutil.copy(files[reader], folder / reader / "own")
     edited = PLAN | {"extends": "other.json", "without": ["kd"], "orderings": [{"better": "both", "than": ["a"], "in": ["accuracy"]}]}
     (folder / "plan" / "edited").write_text(json.dumps(edited))
@@ -156,7 +168,7 @@ def mutations(world, runs):
     """Mutated files under AddressSanitizer and UBSan, with a bound on every allocation."""
     how = "libFuzzer" if b"libFuzzer" in pathlib.Path(world.fuzz).read_bytes() else "our own mutator"
     row = world.row(f"mutated files under AddressSanitizer and UBSan ({how}, {len(READERS)} kinds of file)",
-                    "read or refused; no report; no allocation above 4 × the file, 16 × where it is JSON, and 16 KiB")
+                    "read or refused; no report; no allocation above 4 × the file, 16 × where it is JSON, what can be packed into it where it is an image, and 16 KiB")
     folder = corpora(world)
 
     def fuzz(reader):

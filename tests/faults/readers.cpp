@@ -8,9 +8,11 @@
 #include <limits>
 #include <string>
 
-#include "data/cifar100.h"
+#include "data/cifar.h"
+#include "data/npy.h"
 #include "ekd/core/error.h"
 #include "ekd/core/tensor_file.h"
+#include "ekd/data/image_file.h"
 #include "ekd/evaluate/predictions.h"
 #include "ekd/runs/run_record.h"
 #include "ekd/settings/config.h"
@@ -23,7 +25,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kBinary = 4, kJson = 16;
+// Deflate packs 1,040 bytes of pixels into one, which may have 1 bit where a pixel with alpha has 4 bytes; a JPEG's
+// byte may hold eight blocks of 64 pixels in three channels.
+constexpr std::size_t kBinary = 4, kJson = 16, kPng = 1040 * 32, kJpeg = 4 * 64 * 8;
 
 void read_tensors(const fs::path& path) { read_tensor_file(path); }
 
@@ -36,6 +40,15 @@ void read_cifar(const fs::path& path) {
   for (std::int64_t row = 0; row < file.size(); ++row) rows.push_back(row);
   gather_records(file, rows);
 }
+
+void read_cifar10(const fs::path& path) {
+  std::vector<std::string> warnings;
+  read_cifar_file(path, 10'000, warnings, kCifar10);
+}
+
+void read_array(const fs::path& path) { read_npy(path); }
+
+void read_image(const fs::path& path) { read_image_file(path); }
 
 void read_settings(const fs::path& path) {
   Config config;
@@ -63,6 +76,10 @@ constexpr Reader kReaders[] = {
     {"checkpoint", "checkpoint.safetensors", true, kBinary, read_tensors},
     {"predictions", "predictions.safetensors", true, kBinary, read_predictions},
     {"cifar", "train.bin", false, kBinary, read_cifar},
+    {"cifar10", "data_batch_1.bin", false, kBinary, read_cifar10},
+    {"npy", "train_images.npy", false, kBinary, read_array},
+    {"png", "image.png", false, kPng, read_image},
+    {"jpeg", "image.jpeg", false, kJpeg, read_image},
     {"settings", "config.json", false, kJson, read_settings},
     {"plan", "plan.json", false, kJson, read_a_plan},
     {"metrics", "metrics.jsonl", false, kJson, go_on_with_metrics},

@@ -4,7 +4,7 @@
 
 Weights are not stored: element i of the k-th tensor of a state dict is a hash of (k, i), scaled by what the tensor is
 (tests/models/networks_test.cpp has the same formula). For each network: "NAME.parameters", "NAME.logits_eval" and
-"NAME.logits_train" of eight images, "NAME.losses" and "NAME.grad_norms" (of all parameters, in order) of the first, and of
+"NAME.logits_train" of four images, "NAME.losses" and "NAME.grad_norms" (of all parameters, in order) of the first, and of
 three steps of SGD "NAME.losses" and "NAME.norm", that of all parameters afterwards.
 """
 
@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "scripts/peers")]
 import networks  # noqa: E402
 from ekd_files import write_safetensors  # noqa: E402
 
-CLASSES, BATCH, STEPS = 10, 8, 3
+CLASSES, BATCH, STEPS = 10, 4, 3
 IMAGES = 1 << 20  # the "tensor" that the images are
 
 

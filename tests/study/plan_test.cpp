@@ -183,6 +183,29 @@ TEST(ShippedPlans, HoldTheWholeTable) {
   for (const auto& run : paper.runs) EXPECT_TRUE(run.paper->contains("oe100")) << run.name;
 }
 
+TEST(ShippedPlans, ComparePairsAsPublished) {
+  const std::set<std::string> slow{"mobilenet_v2", "shufflenet_v1", "shufflenet_v2"};  // the published rate is .01
+  const PlanRequest request{.plan = read_plan(kShippedPlans / "pairs.json"), .out = "absent"};
+  std::set<std::string> trained, pairs;
+  for (const auto& run : request.plan.runs) EXPECT_TRUE(run.paper->contains("accuracy")) << run.name;
+  for (const auto& row : unroll_plan(request)) {
+    SCOPED_TRACE(row.name);
+    const std::string& model = row.config.model.name;
+    EXPECT_EQ(row.config.optim.lr, slow.contains(model) ? 0.01 : 0.05);
+    EXPECT_EQ(row.config.optim.batch_size, 64);
+    if (row.run->command != Command::kDistill) {
+      EXPECT_TRUE(row.name == "teacher-" + model || row.name == "student-" + model);
+      trained.insert(row.name);
+      continue;
+    }
+    ASSERT_EQ(row.run->teachers.size(), 1U);
+    EXPECT_EQ("kd-" + row.run->teachers[0].substr(std::string("teacher-").size()) + "-" + model, row.name);
+    pairs.insert(row.name);
+  }
+  EXPECT_EQ(trained.size(), 15U);
+  EXPECT_EQ(pairs.size(), 13U);
+}
+
 TEST(ShippedPlans, TryEveryLoss) {
   std::set<std::string> rows;
   const Plan plan = read_plan(kShippedPlans / "losses.json");

@@ -126,7 +126,10 @@ class Training {
             .graph = spec.graph,
             .predict = {tiny_data().normalisation, 8, spec.precision},
             .watched = {"test", on_device(tiny_data().test, spec.device)},
-            .identity = {{{"optim.lr", spec.lr}}, {{"optim.lr", 0.05}}, tiny_data().sha256, {}, {}, "cpu"}};
+            .identity = {.settings = {{"optim.lr", spec.lr}},
+                         .defaults = {{"optim.lr", 0.05}},
+                         .dataset_sha256 = tiny_data().sha256,
+                         .compute = "cpu"}};
   }
 
   RunDir dir_;

@@ -17,6 +17,10 @@ struct ImageSize {
 };
 ImageSize size_of(const at::Tensor& images);  // [N, C, H, W]
 
+// Settings in pixels are those of images of 32×32, for which the papers state them; what they are where the shorter
+// side is another: in proportion, rounded, so that a crop of 4 is one of 8 at 64×64 and CutOut's 16 is 32.
+std::int64_t scaled_pixels(std::int64_t pixels, ImageSize size);
+
 // top, left: where the crop starts, in [-padding, padding]; degrees counter-clockwise.
 ViewParams view_params(double degrees, std::int64_t top, std::int64_t left, bool flip, ImageSize size);
 

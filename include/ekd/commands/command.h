@@ -33,13 +33,14 @@ void add_output_options(CLI::App& app, GlobalOptions& global);
 
 CommandRow add_training_command(CLI::App& root, Command command, GlobalOptions& global);
 CommandRow add_evaluate_command(CLI::App& root, GlobalOptions& global);
+CommandRow add_predict_command(CLI::App& root, GlobalOptions& global);
 CommandRow add_run_command(CLI::App& root, GlobalOptions& global);
 CommandRow add_preview_command(CLI::App& root, GlobalOptions& global);
 CommandRow add_report_command(CLI::App& root, GlobalOptions& global);
 
 CommandRow add_config_docs_command(CLI::App& root);
 
-// `ekd data verify|info|make-synthetic`: a row for each.
+// `ekd data verify|info|import|make-synthetic`: a row for each.
 std::vector<CommandRow> add_data_commands(CLI::App& root, GlobalOptions& global);
 
 // A check that names what is accepted and the nearest name.

@@ -3,8 +3,8 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <span>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>

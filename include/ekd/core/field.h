@@ -13,7 +13,7 @@
 namespace ekd {
 
 using FieldPointer = std::variant<bool*, std::int64_t*, double*, std::optional<double>*, std::string*,
-                                  std::vector<std::int64_t>*, std::vector<std::string>*>;
+                                  std::vector<std::int64_t>*, std::vector<double>*, std::vector<std::string>*>;
 
 // What a value may be. Numbers: the range, for lists of every element. Strings: one of `names` where there are any, or
 // empty where that is the default, or the text of a number in the range.

@@ -21,14 +21,17 @@ struct ImageSet {
   std::int64_t size() const { return labels.defined() ? labels.size(0) : 0; }
 };
 
-// Per channel, of pixels / 255. The defaults are the paper's, for CIFAR-100.
+// Per channel, of pixels / 255; images of fewer channels have the first. The defaults are the paper's, for CIFAR-100.
 struct Normalisation {
   std::array<float, 3> mean{0.5071F, 0.4867F, 0.4408F};
   std::array<float, 3> std{0.2675F, 0.2565F, 0.2761F};
+
+  bool operator==(const Normalisation&) const = default;
+  static Normalisation plain() { return {{0, 0, 0}, {1, 1, 1}}; }  // leaves pixels / 255 as they are
 };
 
 struct Dataset {
-  std::string name;  // "cifar100", "synthetic"
+  std::string name;  // "cifar100", "folder"
   ImageSet train, val, test;
   std::int64_t classes = 0;
   std::vector<std::string> class_names;  // `classes` of them, or none

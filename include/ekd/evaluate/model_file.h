@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "ekd/core/tensor_file.h"
@@ -24,10 +25,14 @@ bool source_exists(const std::string& text);
 ModelSource resolve_model_source(const std::string& text);
 
 struct LoadedModel {
-  std::unique_ptr<Classifier> model;  // on the CPU, in evaluation mode
-  std::string sha256;                 // of the tensors' names, shapes and values as loaded
-  nlohmann::json own;                 // ekd's metadata, null for files of other tools
+  std::unique_ptr<Classifier> model;           // on the CPU, in evaluation mode
+  std::string sha256;                          // of the tensors' names, shapes and values as loaded
+  nlohmann::json own;                          // ekd's metadata, null for files of other tools
+  std::optional<Normalisation> normalisation;  // of the images it was trained on, where the file says it
 };
+
+// Throws WeightsError where the network takes images of another number of channels than the data has.
+void check_channels(const ModelSource& source, const ModelSpec& spec, std::int64_t channels);
 
 // Which network it is: the file's metadata ("ekd", else plain "model" and "num_classes"), else its tensor names over
 // the registry, else `fallback_model`. Throws WeightsError where none fits or a tensor is missing, extra or mis-shaped.

@@ -16,6 +16,7 @@ struct Provenance {
   std::string compute;    // "cpu, AVX512, 2 threads"
   std::string precision;  // as resolved: "bf16"
   std::string dataset_sha256;
+  nlohmann::ordered_json data;  // {"name", "classes", "class_names", "image_shape", "normalisation", "sha256"}
   nlohmann::json teachers = nlohmann::json::array();  // [{"name", "path", "sha256", "temperature", "val"}]
   std::vector<std::string> group;                     // names of the runs that shared its batches; empty: alone
   nlohmann::json overrides;                           // of a plan's row: the settings given over the plan's, by key

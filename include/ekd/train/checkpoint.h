@@ -23,6 +23,7 @@ struct RunIdentity {
   nlohmann::json settings = nlohmann::json::object();
   nlohmann::json defaults = nlohmann::json::object();  // of the same keys, for checkpoints from before a key existed
   std::string dataset_sha256;
+  nlohmann::json normalisation;  // of the images (data/record.h); null in checkpoints from before it was stored
   std::vector<std::string> teacher_sha256;
   std::vector<double> teacher_weights;  // of as many; all were 1 before there were any
   std::string compute;                  // device, CPU capability, threads, precision: a difference warns

@@ -31,16 +31,20 @@ struct Teacher {
   std::string path;    // RUN_OR_WEIGHTS
   std::string sha256;  // of its tensors
   std::shared_ptr<Classifier> model;
+  Normalisation normalisation;  // that it was trained under; where its file does not say, the data's
+  at::Tensor scale, shift;      // [1, C, 1, 1], from the data's normalisation to its own; undefined: they are the same
   double weight = 1;
 };
 
 // Loads what distill.teachers names onto `device`, in evaluation mode, without gradients. Throws WeightsError, also
-// where a teacher has other classes than the data, and UsageError where two share a name. A path that one of `loaded`
-// has is not loaded again: both hold the same network.
-std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, std::int64_t classes, at::Device device,
+// where a teacher has other classes or channels than the data, and UsageError where two share a name. A path that one
+// of `loaded` has is not loaded again: both hold the same network.
+std::vector<Teacher> load_teachers(const std::vector<std::string>& texts, const Dataset& data, at::Device device,
                                    const std::vector<Teacher>& loaded = {});
 
-// Logits in float32 of float images [B, C, H, W], and these features alone; no gradient is recorded.
+// Logits in float32 of float images [B, C, H, W], and these features alone; no gradient is recorded. The images are
+// normalised as the data is: a teacher that was trained under another normalisation sees the same pictures under its
+// own.
 Outputs teacher_outputs(const Teacher& teacher, const at::Tensor& images, Precision precision,
                         const std::set<std::string>& features = {});
 

@@ -1,4 +1,4 @@
-#include "data/cifar100.h"
+#include "data/cifar.h"
 
 #include <gmock/gmock.h>
 #include <sys/stat.h>

@@ -24,12 +24,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kAccepted = "accepted: .png, .jpg and .jpeg";
 
-std::string lower_extension(const fs::path& path) {
-  std::string extension = path.extension().string();
-  std::ranges::transform(extension, extension.begin(), [](unsigned char c) { return std::tolower(c); });
-  return extension;
-}
-
 bool is_other_image_name(const fs::path& path) {
   static const std::set<std::string> others{".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"};
   return others.contains(lower_extension(path));

@@ -20,13 +20,13 @@
 
 #include "data/source_file.h"
 #include "ekd/core/error.h"
+#include "ekd/kernels/views.h"
 
 namespace ekd {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kLargestSide = 8192;  // what the image kernels take
 // No file holds more than so many bytes of pixels a byte: deflate's longest match, and a bit for a JPEG's block of 64
 // pixels in each of three channels.
 constexpr std::int64_t kMostPngBytes = 1040, kMostJpegBytes = 3 * 64 * 8;
@@ -50,8 +50,8 @@ struct Pixels {
 void check_claim(const fs::path& path, std::int64_t height, std::int64_t width, std::int64_t bytes_of_pixels,
                  std::int64_t most) {
   const std::string claims = "claims " + std::to_string(width) + "×" + std::to_string(height) + " pixels";
-  if (std::min(height, width) < 1 || std::max(height, width) > kLargestSide)
-    refuse(path, claims + "; accepted: sides of 1 to " + std::to_string(kLargestSide));
+  if (std::min(height, width) < 1 || std::max(height, width) > kLargestImageSide)
+    refuse(path, claims + "; accepted: sides of 1 to " + std::to_string(kLargestImageSide));
   if (bytes_of_pixels > most) refuse(path, claims + ", which its few bytes cannot hold");
 }
 
@@ -244,9 +244,14 @@ at::Tensor read_image_file(const fs::path& path) {
   refuse(path, bytes.empty() ? "is empty; accepted: PNG and JPEG files" : "is neither a PNG nor a JPEG file");
 }
 
-bool is_image_name(const fs::path& path) {
+std::string lower_extension(const fs::path& path) {
   std::string ending = path.extension().string();
   std::ranges::transform(ending, ending.begin(), [](unsigned char c) { return std::tolower(c); });
+  return ending;
+}
+
+bool is_image_name(const fs::path& path) {
+  const std::string ending = lower_extension(path);
   return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
 }
 

@@ -17,6 +17,7 @@
 #include "data/new_files.h"
 #include "data/source_file.h"
 #include "ekd/core/error.h"
+#include "ekd/kernels/views.h"
 
 namespace ekd {
 namespace {
@@ -172,12 +173,12 @@ at::Tensor images_of(NpyFile file) {
   if (first == last && !plane)
     refuse_npy(file.path, "has the shape " + shape_of(file) + (first ? ", which may be either of" : "; accepted:") +
                               " [N, H, W, C] and [N, C, H, W] with C 1 or 3" + (first ? "" : ", or [N, H, W]"));
-  constexpr std::int64_t kLargestSide = 8192;
-  const std::size_t height = last ? 1 : plane ? 1 : 2;
+  const std::size_t height = last || plane ? 1 : 2;
   if (shape[0] < 1) refuse_npy(file.path, "holds no image");
   for (const auto side : {shape[height], shape[height + 1]})
-    if (side < 1 || side > kLargestSide)
-      refuse_npy(file.path, "has images of the shape " + shape_of(file) + "; accepted: sides of 1 to 8192 pixels");
+    if (side < 1 || side > kLargestImageSide)
+      refuse_npy(file.path, "has images of the shape " + shape_of(file) + "; accepted: sides of 1 to " +
+                                std::to_string(kLargestImageSide) + " pixels");
   if (plane) shape.insert(shape.begin() + 1, 1);
   auto owner = std::make_shared<NpyFile>(std::move(file));
   auto* data = owner->bytes.data() + owner->data_begin;

@@ -16,6 +16,7 @@
 #include "ekd/data/image_file.h"
 #include "ekd/data/load.h"
 #include "ekd/data/record.h"
+#include "ekd/kernels/views.h"
 #include "ekd/metrics/evaluate.h"
 #include "ekd/runs/run_dir.h"
 #include "ekd/runs/run_record.h"
@@ -23,8 +24,6 @@
 
 namespace ekd {
 namespace {
-
-constexpr std::int64_t kLargestSide = 8192;  // what the image kernels take
 
 // The images that a network was trained on.
 struct TrainedOn {
@@ -49,7 +48,7 @@ TrainedOn recorded_images(const nlohmann::json& data, const std::string& path) {
     shape.clear();
   }
   const bool possible = shape.size() == images.shape.size() &&
-                        std::ranges::all_of(shape, [](auto size) { return size >= 1 && size <= kLargestSide; });
+                        std::ranges::all_of(shape, [](auto size) { return size >= 1 && size <= kLargestImageSide; });
   if (!normalisation || !possible) throw WeightsError(path + ": what it says of the images under 'data' is damaged");
   images.normalisation = *normalisation;
   std::ranges::copy(shape, images.shape.begin());

@@ -45,15 +45,15 @@ Head head_of(const std::vector<NamedTensor>& layout) {
 }
 
 // The size of the classifier's bias tells the classes.
-std::optional<std::int64_t> classes_by_head(const TensorFile& file, const std::string& model_name) {
-  const at::Tensor* bias = file.find(head_of(model_layout({.name = model_name})).bias);
+std::optional<std::int64_t> classes_by_head(const TensorFile& file, const std::vector<NamedTensor>& layout) {
+  const at::Tensor* bias = file.find(head_of(layout).bias);
   if (bias == nullptr || bias->dim() != 1 || bias->size(0) < 1) return std::nullopt;
   return bias->size(0);
 }
 
 // The stem's weight, the first parameter, tells the images' channels.
-std::int64_t channels_by_stem(const TensorFile& file, const std::string& model_name) {
-  const at::Tensor* stem = file.find(model_layout({.name = model_name}).front().name);
+std::int64_t channels_by_stem(const TensorFile& file, const std::vector<NamedTensor>& layout) {
+  const at::Tensor* stem = file.find(layout.front().name);
   return stem != nullptr && stem->dim() == 4 && stem->size(1) >= 1 && stem->size(1) <= ModelSpec().channels
              ? stem->size(1)
              : ModelSpec().channels;
@@ -122,10 +122,10 @@ std::string cause_of_misfit(const TensorFile& file, const std::string& name) {
 }
 
 // Before a network of that many classes is built.
-void check_stated_classes(const TensorFile& file, const ModelSpec& spec) {
-  const auto stored = classes_by_head(file, spec.name);
+void check_stated_classes(const TensorFile& file, const ModelSpec& spec, const std::vector<NamedTensor>& layout) {
+  const auto stored = classes_by_head(file, layout);
   if (!stored || *stored == spec.classes) return;
-  const Head head = head_of(model_layout({.name = spec.name}));
+  const Head head = head_of(layout);
   throw WeightsError(file.path + ": mis-shaped: its metadata states " + std::to_string(spec.classes) + " classes, " +
                      head.weight + " and " + head.bias + " are for " + std::to_string(*stored));
 }
@@ -144,8 +144,9 @@ ModelSpec identify(const TensorFile& file, const std::string& fallback_model) {
     if (spec.classes < 1 || spec.classes > 1'000'000)
       throw WeightsError(file.path + ": its metadata states an impossible number of classes");
     if (!is_model(spec.name)) reject_model(file, spec.name);
-    check_stated_classes(file, spec);
-    spec.channels = channels_by_stem(file, spec.name);
+    const auto layout = model_layout({.name = spec.name});
+    check_stated_classes(file, spec, layout);
+    spec.channels = channels_by_stem(file, layout);
     return spec;
   }
   const auto model = file.metadata.find("model");
@@ -160,13 +161,13 @@ ModelSpec identify(const TensorFile& file, const std::string& fallback_model) {
     throw WeightsError(file.path + ": its tensors fit none of " + join(model_registry().names()) +
                        " and its metadata names no network; --model names one" + cause_of_misfit(file, ""));
   }
+  const auto layout = model_layout({.name = spec.name});
   const auto stated = file.metadata.find("num_classes");
-  const auto classes =
-      stated != file.metadata.end() ? positive_number(stated->second) : classes_by_head(file, spec.name);
+  const auto classes = stated != file.metadata.end() ? positive_number(stated->second) : classes_by_head(file, layout);
   if (!classes) throw WeightsError(file.path + ": the number of classes cannot be told from its metadata or tensors");
   spec.classes = *classes;
-  check_stated_classes(file, spec);
-  spec.channels = channels_by_stem(file, spec.name);
+  check_stated_classes(file, spec, layout);
+  spec.channels = channels_by_stem(file, layout);
   return spec;
 }
 
@@ -230,9 +231,7 @@ void check_channels(const ModelSource& source, const ModelSpec& spec, std::int64
 
 LoadedModel load_model(const ModelSource& source, const std::string& fallback_model) {
   const TensorFile file = read_tensor_file(source.file);
-  ModelSpec spec = identify(file, fallback_model);
-  spec.channels = channels_by_stem(file, spec.name);
-  LoadedModel loaded{make_model(spec, /*seed=*/0), {}, file.own, {}};
+  LoadedModel loaded{make_model(identify(file, fallback_model), /*seed=*/0), {}, file.own, {}};
   if (file.own.is_object())
     loaded.normalisation = normalisation_from(value_or(file.own, "normalisation", nlohmann::json::object()));
   copy_weights(file, *loaded.model);

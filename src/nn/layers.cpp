@@ -40,8 +40,12 @@ Conv2d::Conv2d(const Scope& scope, const ConvShape& shape, ConvStart start)
 }
 
 Activation Conv2d::operator()(const Activation& x) const {
-  TORCH_CHECK(!bias_.defined(), "a convolution with a bias has batch norm behind it: then()");
+  require_no_bias();
   return without_bias(x);
+}
+
+void Conv2d::require_no_bias() const {
+  TORCH_CHECK(!bias_.defined(), "a convolution with a bias has batch norm behind it: then(), between()");
 }
 
 Activation Conv2d::without_bias(const Activation& x) const {
@@ -51,6 +55,7 @@ Activation Conv2d::without_bias(const Activation& x) const {
 }
 
 Activation Conv2d::plus(Activation residual, const Activation& x) const {
+  require_no_bias();
   const FusedPass::Shape shape{shape_.stride, shape_.groups};
   if (FusedPass::takes(x, weight_, shape)) return pass_of(x)->convolution(x, weight_, shape, residual);
   return with_pass(convolution_plus(x, weight_, shape_.stride, shape_.groups, std::move(residual).tensor()),
@@ -68,7 +73,7 @@ Activation Conv2d::between(const BatchNorm& before, const BatchNorm& after, cons
   if (training || pass_of(x) != nullptr || !folds_input(x, weight_, shape_.stride, shape_.groups))
     return then(after, before.relu(x, training), training);
   const ChannelScaleShift first = folded_bn(before.parameters(), before.running());
-  return conv_bn_relu_folded(x, weight_, shape_.stride, folded_bn(after.parameters(), after.running()), &first);
+  return conv_bn_relu_folded(x, weight_, shape_.stride, folded_bn(after.parameters(), after.running(bias_)), &first);
 }
 
 BatchNorm::BatchNorm(const Scope& scope, std::int64_t channels)

@@ -80,7 +80,7 @@ class FusedNetwork : public testing::TestWithParam<std::tuple<std::string, at::D
   // Small where a warp is emulated.
   Setting setting() const {
     return on_gpu() ? Setting{{at::kCUDA, 0}, 64, 32}
-                    : Setting{at::kCPU, 4, std::get<0>(GetParam()) == "wrn_40_2" ? 16 : 32};
+                    : Setting{at::kCPU, 4, std::get<0>(GetParam()).starts_with("shufflenet") ? 32 : 16};
   }
 
   Step exact(bool training) { return step_of(std::get<0>(GetParam()), false, training, Precision::kFp32, setting()); }
@@ -179,21 +179,21 @@ TEST(FusedPass, LaunchesOfAStep) {
     return std::vector<int>(counts.begin(), counts.begin() + 12);
   };
   // In the order of FusedTask: convolutions and their input gradients, weight gradients, those of pointwise ones, the
-  // first two of dense ones of the kernels' own sizes, depthwise, block ends and norms, pooling, rounding, gradients, running statistics, norms'
-  // gradients. ShuffleNet: a stem and 16 blocks of two convolutions and a depthwise one; 3 blocks pool. The stem's input
-  // needs no gradient.
+  // first two of dense ones of the kernels' own sizes, depthwise, block ends and norms, pooling, rounding, gradients,
+  // running statistics, norms' gradients. ShuffleNet: a stem and 16 blocks of two convolutions and a depthwise one; 3
+  // blocks pool. The stem's input needs no gradient.
   EXPECT_EQ(launches_of("shufflenet_v1", true),
             (std::vector<int>{33 + 32, 3, 30, 0, 0, 16 + 16, 16 + 16 + 1 + 1, 6, 1, 1, 2, 2}));
   EXPECT_EQ(launches_of("shufflenet_v1", false), (std::vector<int>{33, 0, 0, 0, 0, 16, 16 + 1, 3, 1, 0, 0, 0}));
   // WRN-40-2: a stem, 18 blocks of two dense convolutions and 3 shortcuts; gradients by the weights of strided ones are
-  // not made by the dense kernels; the norm behind a sum (one a block, and the last) has a gradient of its own; the last is done before the
-  // pooling.
+  // not made by the dense kernels; the norm behind a sum (one a block, and the last) has a gradient of its own; the
+  // last is done before the pooling.
   EXPECT_EQ(launches_of("wrn_40_2", true), (std::vector<int>{4 + 3, 5, 1, 36 + 36, 34, 0, 19 + 2, 0, 1, 1, 2, 2}));
   EXPECT_EQ(launches_of("wrn_40_2", false), (std::vector<int>{4, 0, 0, 36, 0, 0, 1, 0, 1, 0, 0, 0}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Networks, FusedNetwork,
-                         testing::Combine(testing::Values("shufflenet_v1", "wrn_40_2"),
+                         testing::Combine(testing::Values("shufflenet_v1", "wrn_40_2", "resnet8"),
                                           testing::Values(at::kCPU, at::kCUDA)));
 
 }  // namespace

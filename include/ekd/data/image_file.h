@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <string>
 
 namespace ekd {
 
@@ -13,6 +14,9 @@ namespace ekd {
 // Throws DataError that names the file: neither PNG nor JPEG, cut short or damaged, of transparent pixels, CMYK, or of
 // more pixels than so many bytes can hold; IoError where the system refuses; MemoryError.
 at::Tensor read_image_file(const std::filesystem::path& path);
+
+// The name's ending with its dot, in small letters; empty where it has none.
+std::string lower_extension(const std::filesystem::path& path);
 
 // Whether the name ends in .png, .jpg or .jpeg, in letters of any case.
 bool is_image_name(const std::filesystem::path& path);

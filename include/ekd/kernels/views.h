@@ -4,10 +4,15 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 #include "ekd/core/types.h"
 #include "ekd/kernels/pixels.h"
 
 namespace ekd {
+
+// Of images: 16.16 fixed point reaches no further.
+inline constexpr std::int64_t kLargestImageSide = 8192;
 
 // The i-th image of a batch is image rows[i] of the data set seen through views[view_rows[i]].
 struct SeenImages {

@@ -39,7 +39,8 @@ class Conv2d {
   // moved here and that nobody else holds.
   Activation plus(Activation residual, const Activation& x) const;
 
-  // bn.relu of the convolution; in evaluation one kernel where there is one. The one way for a convolution with a bias.
+  // bn.relu of the convolution; in evaluation one kernel where there is one. This and `between` take a convolution with
+  // a bias, the others do not.
   Activation then(const BatchNorm& bn, const Activation& x, bool training) const;
 
   // after.relu of the convolution of before.relu; in evaluation one kernel where there is one.
@@ -47,6 +48,7 @@ class Conv2d {
 
  private:
   Activation without_bias(const Activation& x) const;
+  void require_no_bias() const;
 
   ConvShape shape_;
   at::Tensor weight_, bias_;

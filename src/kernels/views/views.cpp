@@ -12,13 +12,13 @@
 namespace ekd {
 
 void check_images(const at::Tensor& images) {
-  constexpr std::int64_t kLargestSide = 8192;
   TORCH_CHECK(images.scalar_type() == at::kByte && images.dim() == 4 && images.is_contiguous(),
               "images are contiguous uint8 [N, C, H, W]");
   TORCH_CHECK(images.size(1) >= 1 && images.size(1) <= kMaxChannels, "images have 1 to 3 channels, not ",
               images.size(1));
   for (const int side : {2, 3})
-    TORCH_CHECK(images.size(side) >= 1 && images.size(side) <= kLargestSide, "images have sides of 1 to 8192 pixels");
+    TORCH_CHECK(images.size(side) >= 1 && images.size(side) <= kLargestImageSide, "images have sides of 1 to ",
+                kLargestImageSide, " pixels");
 }
 
 void check_rows(const at::Tensor& rows, const at::Tensor& images, std::int64_t count) {

@@ -19,6 +19,7 @@ import unittest
 ROOT = pathlib.Path(os.environ.get("EKD_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
 BINARY = os.environ.get("EKD_BINARY", str(ROOT / "build" / "release" / "ekd"))
 GOLDEN = ROOT / "tests" / "golden"
+PATIENCE = float(os.environ.get("EKD_TEST_PATIENCE", 120))  # seconds for one process, however busy the machine is
 METRICS = ("n", "accuracy", "top5", "nll", "brier", "mean_confidence", "aurc")
 CALIBRATION = ("ece", "oe", "mce", "adaptive_ece", "classwise_ece")
 
@@ -100,7 +101,7 @@ class Ended:
         return json.loads(self.out)
 
 
-def run(*arguments, env=None, cwd=None, timeout=120, prepare=None, **popen):
+def run(*arguments, env=None, cwd=None, timeout=PATIENCE, prepare=None, **popen):
     """Runs ekd to its end. `env`: variables to add. `prepare` runs in the child before ekd does. stdout= and stderr= may
     name something else than a pipe."""
     arguments = [str(argument) for argument in arguments]
@@ -137,7 +138,7 @@ class Started:
     def send(self, number):
         self.process.send_signal(number)
 
-    def wait(self, timeout=120):
+    def wait(self, timeout=PATIENCE):
         code = self.process.wait(timeout)
         texts = []
         for file in (self._out, self._err):
@@ -158,7 +159,7 @@ class Started:
         self.wait().done()
         return peak
 
-    def wait_until(self, condition, timeout=60):
+    def wait_until(self, condition, timeout=PATIENCE / 2):
         """Until condition() holds; an error where the process ends or time is over before."""
         end = time.monotonic() + timeout
         while not condition():

@@ -124,6 +124,8 @@ def fresh_folder(folder):
 def main():
     arguments = parse()
     os.environ["EKD_BINARY"] = str(arguments.ekd)
+    if not arguments.quick:
+        os.environ.setdefault("EKD_TEST_PATIENCE", "1200")  # a slow machine is no loss
     folder = fresh_folder(arguments.folder)
     print(f"seed {arguments.seed}, folder {folder}", file=sys.stderr, flush=True)
 

@@ -168,7 +168,7 @@ def mutations(world, runs):
     """Mutated files under AddressSanitizer and UBSan, with a bound on every allocation."""
     how = "libFuzzer" if b"libFuzzer" in pathlib.Path(world.fuzz).read_bytes() else "our own mutator"
     row = world.row(f"mutated files under AddressSanitizer and UBSan ({how}, {len(READERS)} kinds of file)",
-                    "read or refused; no report; no allocation above 4 × the file, 16 × where it is JSON, what can be packed into it where it is an image, and 16 KiB")
+                    "read or refused; no report; no allocation above 4 × the file, 16 × where it is JSON, what can be packed into it where it is an image, and 64 KiB")
     folder = corpora(world)
 
     def fuzz(reader):

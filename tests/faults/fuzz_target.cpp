@@ -20,7 +20,7 @@ namespace {
 
 using namespace ekd::faults;
 
-constexpr std::size_t kAlways = 16 << 10;  // messages, lists of accepted names
+constexpr std::size_t kAlways = 64 << 10;  // messages, the table of settings
 
 thread_local std::size_t t_limit = SIZE_MAX;
 

@@ -34,8 +34,9 @@ def grouped_sources(build):
 def compiler_command(command, group, source):
     """The group's command for the source alone, without a launcher and without output."""
     words = shlex.split(command)
-    if pathlib.Path(words[0]).name == "ccache":
-        words = words[1:]
+    names = [pathlib.Path(word).name for word in words]
+    if "ccache" in names:
+        words = words[names.index("ccache") + 1:]
     kept = []
     skipped = 0
     for word in words:

@@ -8,6 +8,8 @@
 #include <malloc.h>
 #include <sched.h>
 #include <spdlog/spdlog.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -15,6 +17,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <string_view>
 
 #include "ekd/core/error.h"
 
@@ -28,8 +31,6 @@ namespace ekd {
 namespace {
 
 bool fused = true;
-
-bool cpu_has_bf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
 
 std::int64_t usable_cores() {
   cpu_set_t allowed;
@@ -96,9 +97,49 @@ at::Device resolve_device(const std::string& text) {
   return {at::kCUDA, static_cast<at::DeviceIndex>(*index)};
 }
 
-Precision resolve_precision(const std::string& text, at::Device device) {
+bool cpu_has_avx512() {
+  static const bool has = at::get_cpu_capability() == "AVX512";
+  return has;
+}
+
+#ifdef __x86_64__
+namespace {
+
+// Asks the kernel, which gives a process the memory for tiles only then.
+bool may_use_tiles() {
+  constexpr long kAskForFeature = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kAskForFeature, kTileData) == 0;
+}
+
+bool is_kept_from_tiles() {
+  const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");
+  const std::string_view isa = most != nullptr ? most : "";
+  return (isa.starts_with("SSE") || isa.starts_with("AVX")) && isa.find("AMX") == isa.npos;
+}
+
+}  // namespace
+
+bool cpu_has_bf16() { return cpu_has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+
+bool cpu_has_tiles() {
+  static const bool has = cpu_has_bf16() && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+                          !is_kept_from_tiles() && may_use_tiles();
+  return has;
+}
+#else
+bool cpu_has_bf16() { return false; }
+bool cpu_has_tiles() { return false; }
+#endif
+
+// Images/s on two cores of one machine with all of these instructions, ONEDNN_MAX_CPU_ISA naming less for the second
+// line (docs/performance.md), in bf16 and fp32:
+//                  WRN-40-2 alone   ShuffleNetV1 alone   it from one WRN-40-2   from four
+//   AMX               580  191         540   240             --                    325  --
+//   AVX-512 BF16       90  191         285   240            162  185                61  114
+Precision resolve_precision(const std::string& text, at::Device device, bool dense) {
   const bool native = device.is_cuda() ? cuda_has_bf16(device.index()) : cpu_has_bf16();
-  if (text == "auto") return native ? Precision::kBf16 : Precision::kFp32;
+  const bool faster = native && (device.is_cuda() || cpu_has_tiles() || !dense);
+  if (text == "auto") return faster ? Precision::kBf16 : Precision::kFp32;
   if (text == "fp32") return Precision::kFp32;
   TORCH_CHECK(text == "bf16", "unknown precision ", text);
   if (!native) spdlog::warn("this hardware has no bf16 arithmetic: --precision bf16 will be slower than fp32");
@@ -135,7 +176,8 @@ bool fused_kernels() { return fused; }
 
 std::string compute_description(at::Device device) {
   if (device.is_cuda()) return "cuda, " + cuda_device_name(device.index());
-  return "cpu, " + at::get_cpu_capability() + ", " + std::to_string(at::get_num_threads()) + " threads";
+  return "cpu, " + at::get_cpu_capability() + (cpu_has_tiles() ? " with AMX, " : ", ") +
+         std::to_string(at::get_num_threads()) + " threads";
 }
 
 AutocastGuard::AutocastGuard(at::Device device, Precision precision)

@@ -88,7 +88,7 @@ class Networks {
   explicit Networks(const EvaluationRequest& request) : request_(request) {
     set_threads(request.inference.threads);
     device_ = resolve_device(request.inference.device);
-    precision_ = resolve_precision(request.inference.precision, device_);
+    precision_ = resolve_precision(request.inference.precision, device_, /*dense=*/true);
     std::vector<std::string> runs;
     for (const auto& member : request.members) {
       sources_.push_back(member.predictions ? ModelSource{} : resolve_model_source(member.path));

@@ -213,7 +213,7 @@ void check_prediction(const ImagePredictionRequest& request) {
 
 ImagePredictionResult answer(const ImagePredictionRequest& request, const Ensemble& networks,
                              const std::vector<std::string>& paths, at::Device device) {
-  const Precision precision = resolve_precision(request.inference.precision, device);
+  const Precision precision = resolve_precision(request.inference.precision, device, /*dense=*/true);
   ImagePredictionResult result{{}, std::nullopt, request.members};
   if (request.temperature.value) result.temperature = {*request.temperature.value, std::nullopt};
   if (request.temperature.fit)

@@ -50,4 +50,14 @@ std::unique_ptr<Classifier> make_model(const ModelSpec& spec, std::uint64_t seed
 
 std::vector<NamedTensor> model_layout(const ModelSpec& spec) { return model_state(*make(spec, std::nullopt)); }
 
+bool is_mostly_dense(const std::string& name) {
+  std::int64_t dense = 0, all = 0;
+  for (const auto& [key, tensor] : model_layout({.name = name})) {
+    if (tensor.dim() != 4) continue;
+    all += tensor.numel();
+    if (tensor.size(2) == 3 && tensor.size(1) > 1) dense += tensor.numel();
+  }
+  return 2 * dense > all;
+}
+
 }  // namespace ekd

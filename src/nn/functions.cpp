@@ -114,9 +114,7 @@ std::vector<std::int64_t> both(std::int64_t value) { return {value, value}; }
 
 // oneDNN computes in bfloat16 on these CPUs only.
 bool onednn_takes_bf16() {
-  static const bool has_avx512 = __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
-                                 __builtin_cpu_supports("avx512dq") != 0;
-  return has_avx512 && at::globalContext().userEnabledMkldnn() && at::globalContext().hasMKLDNN();
+  return cpu_has_avx512() && at::globalContext().userEnabledMkldnn() && at::globalContext().hasMKLDNN();
 }
 
 at::Tensor conv_relu_in_bf16(const at::Tensor& x, const at::Tensor& weight, std::int64_t stride,

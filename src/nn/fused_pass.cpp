@@ -116,9 +116,8 @@ struct FusedConvFunction : torch::autograd::Function<FusedConvFunction> {
     if (step.depthwise) {
       grad_x = fused_depthwise_gradients(result, read, step.shuffle, step.conv, step.sums, step.bad);
     } else {
-      step.beside->run({x, grad, saved[1]},
-                       [&] { fused_conv_weight_gradient(result, read, step.conv, step.sums, step.bad); });
-      if (context->needs_input_grad(0)) grad_x = fused_conv_input_gradient(result, step.conv, x.sizes(), read);
+      grad_x = fused_conv_gradients(result, read, step.conv, step.sums, step.bad, context->needs_input_grad(0),
+                                    *step.beside);
     }
     return {grad_x, at::Tensor(), context->saved_data["adds"].toBool() ? grad : at::Tensor(), at::Tensor()};
   }
@@ -279,7 +278,7 @@ bool FusedPass::takes(const Activation& x, const at::Tensor& weight, const Shape
   if (kernel == 3 && shape.groups == channels && weight.size(0) == channels && channels > 1)
     return fused_depthwise_takes(x.values_, shape.stride);
   // The gradient of a strided convolution is made for even sides.
-  return x.shuffle_ == 1 && fused_conv_takes(channels, weight.size(0), kernel, shape.groups) &&
+  return x.shuffle_ == 1 && fused_conv_takes(channels, weight.size(0), kernel, shape.groups, x.values_.device()) &&
          (channels / shape.groups % 2 == 0 || !x.values_.requires_grad()) &&
          (shape.stride == 1 || (x.values_.size(2) % 2 == 0 && x.values_.size(3) % 2 == 0));
 }

@@ -168,7 +168,8 @@ Optimizer::Optimizer(const std::vector<NamedTensor>& parameters, const OptimConf
     names_.push_back(name);
     parameters_.push_back(parameter);
   }
-  if (rate_in == RateIn::kTensor && fused_kernels() && has_fused_kernels(parameters_.at(0).device()))
+  const at::Device device = parameters_.at(0).device();
+  if (rate_in == RateIn::kTensor && device.is_cuda() && fused_kernels() && has_fused_kernels(device))
     buffer_ = buffer_of(parameters_);
   if (rate_in == RateIn::kTensor)
     rate_tensor_ = at::zeros({}, parameters_.at(0).options().dtype(at::kFloat).requires_grad(false));

@@ -107,7 +107,9 @@ SharedSetup prepare_shared(const Config& config) {
   set_threads(config.run.threads);
   set_fused_kernels(config.run.fused);
   shared.device = resolve_device(config.run.device);
-  shared.precision = resolve_precision(config.run.precision, shared.device);
+  // A distillation asks its teachers as well, which mostly are such networks.
+  const bool dense = !config.distill.teachers.empty() || is_mostly_dense(config.model.name);
+  shared.precision = resolve_precision(config.run.precision, shared.device, dense);
   shared.data = load_dataset(config.data);
   for (ImageSet* set : {&shared.data.train, &shared.data.val, &shared.data.test}) to_device(*set, shared.device);
   return shared;

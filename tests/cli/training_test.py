@@ -2,6 +2,7 @@
 
 import json
 import math
+import pathlib
 import unittest
 
 import tensors
@@ -33,6 +34,43 @@ class ReferenceOperations(TrainingTest):
         self.assertNotEqual(first, plain)
         self.assertLess(abs(first - plain) / plain, 0.02)
         self.train("unknown", "--set", "run.fused=maybe").fails(2, "run.fused")
+
+
+class Precision(TrainingTest):
+    ONE_STEP = ("--precision", "auto", "--epochs", "1", "--train-limit", "8")
+
+    def taken(self, name, model, **env):
+        """What a run with --precision auto computed on and in."""
+        run("train-student", *TINY, *self.ONE_STEP, "--model", model, "--run-dir", self.folder / name, env=env).done()
+        record = json.loads((self.folder / name / "run.json").read_text())
+        return record["compute"], record["precision"]
+
+    def test_auto_is_fp32_where_the_cpu_may_not_compute_in_bf16(self):
+        compute, precision = self.taken("plain", "shufflenet_v1", ATEN_CPU_CAPABILITY="default")
+        self.assertTrue(compute.startswith("cpu, ") and "AVX" not in compute.replace("NO AVX", "") and "AMX" not in compute, compute)
+        self.assertEqual(precision, "fp32")
+
+    def test_without_tiles_dense_networks_are_faster_in_fp32(self):
+        compute, precision = self.taken("dense", "resnet8", ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16")
+        self.assertNotIn("AMX", compute)
+        self.assertEqual(precision, "fp32")
+        grouped = self.taken("grouped", "shufflenet_v1", ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16")
+        has_bf16 = "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+        self.assertEqual(grouped, (compute, "bf16" if has_bf16 else "fp32"))
+
+    def test_on_tiles_the_losses_are_those_of_the_reference(self):
+        if "AMX" not in self.taken("any", "resnet8")[0]:
+            self.skipTest("this CPU has no tiles")
+        for model in ("wrn_16_2", "shufflenet_v1", "mobilenet_v2", "vgg8", "resnet50"):
+            with self.subTest(model):
+                losses = []
+                for fused in ("true", "false"):
+                    folder = self.folder / f"{model}-{fused}"
+                    run("train-student", *TINY, "--precision", "bf16", "--epochs", "1", "--model", model, "--run-dir", folder,
+                        "--set", f"run.fused={fused}").done()
+                    losses.append(lines_of(folder / "metrics.jsonl")[0]["train_loss"])
+                self.assertNotEqual(*losses)
+                self.assertLess(abs(losses[0] - losses[1]) / losses[1], 0.05)
 
 
 class RunDirectory(TrainingTest):

@@ -1,5 +1,5 @@
-// The fused kernels against LibTorch's operations in float64: on the CPU, run thread by thread, and on a GPU where
-// there is one.
+// The fused kernels against LibTorch's operations in float64: those of a GPU on the CPU, run thread by thread, and on a
+// GPU where there is one; and the CPU's own, where it has them.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_sgd.h>
@@ -26,24 +26,20 @@
 #include "ekd/core/device.h"
 #include "ekd/kernels/fused.h"
 #include "kernels/fused/totals.h"
-#include "tests/support/emulated_block.h"
+#include "tests/support/fused_kernels.h"
 
 namespace ekd {
 namespace {
 
-// Where the tensors of a test lie.
+// Where the tensors of a test lie, and on what its operations run.
 class Place {
  public:
-  explicit Place(at::DeviceType type) {
-    device_ = at::Device(type);
-    if (type == at::kCPU) emulation_.emplace();
-  }
+  explicit Place(Kernels kernels) : kernels_(kernels) { device_ = device_of(kernels); }
   static at::Device device() { return device_; }
-  static bool is_there(at::DeviceType type) { return type == at::kCPU || cuda_unavailable_reason().empty(); }
 
  private:
   static inline at::Device device_{at::kCPU};
-  std::optional<FusedEmulation> emulation_;
+  OnKernels kernels_;
 };
 
 at::Tensor channels_last(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
@@ -96,10 +92,10 @@ void PrintTo(const ConvCase& c, std::ostream* os) {
       << " groups " << c.groups;
 }
 
-class FusedConvolution : public testing::TestWithParam<std::tuple<at::DeviceType, ConvCase>> {
+class FusedConvolution : public testing::TestWithParam<std::tuple<Kernels, ConvCase>> {
  protected:
   void SetUp() override {
-    if (!Place::is_there(std::get<0>(GetParam()))) GTEST_SKIP() << "there is no GPU";
+    if (const auto reason = missing(std::get<0>(GetParam())); !reason.empty()) GTEST_SKIP() << reason;
     place_.emplace(std::get<0>(GetParam()));
     at::manual_seed(3);
   }
@@ -195,18 +191,17 @@ TEST_P(FusedConvolution, GivesResultsAndGradients) {
 
 INSTANTIATE_TEST_SUITE_P(
     Shapes, FusedConvolution,
-    testing::Combine(testing::Values(at::kCPU, at::kCUDA),
-                     testing::Values(ConvCase{2, 8, 24, 54, 1, 1, 1}, ConvCase{2, 6, 54, 216, 1, 1, 3},
-                                     ConvCase{1, 9, 240, 60, 1, 1, 3}, ConvCase{3, 4, 60, 240, 1, 1, 3},
-                                     ConvCase{1, 4, 960, 240, 1, 1, 3}, ConvCase{1, 4, 240, 960, 1, 1, 3},
-                                     ConvCase{2, 12, 32, 32, 3, 1, 1}, ConvCase{1, 16, 16, 32, 3, 1, 1},
-                                     ConvCase{3, 8, 64, 64, 3, 1, 1}, ConvCase{5, 8, 128, 128, 3, 1, 1},
-                                     ConvCase{2, 32, 32, 32, 3, 1, 1}, ConvCase{2, 16, 64, 64, 3, 1, 1},
-                                     ConvCase{1, 32, 16, 32, 3, 1, 1}, ConvCase{1, 32, 32, 64, 3, 2, 1},
-                                     ConvCase{5, 16, 64, 128, 3, 2, 1}, ConvCase{1, 5, 128, 128, 3, 1, 1},
-                                     ConvCase{2, 16, 32, 64, 3, 2, 1}, ConvCase{2, 16, 32, 64, 1, 2, 1},
-                                     ConvCase{1, 7, 20, 36, 3, 2, 2}, ConvCase{2, 10, 3, 16, 3, 1, 1},
-                                     ConvCase{9, 3, 3, 24, 1, 1, 1})));
+    testing::Combine(kAllKernels, testing::Values(ConvCase{2, 8, 24, 54, 1, 1, 1}, ConvCase{2, 6, 54, 216, 1, 1, 3},
+                                                  ConvCase{1, 9, 240, 60, 1, 1, 3}, ConvCase{3, 4, 60, 240, 1, 1, 3},
+                                                  ConvCase{1, 4, 960, 240, 1, 1, 3}, ConvCase{1, 4, 240, 960, 1, 1, 3},
+                                                  ConvCase{2, 12, 32, 32, 3, 1, 1}, ConvCase{1, 16, 16, 32, 3, 1, 1},
+                                                  ConvCase{3, 8, 64, 64, 3, 1, 1}, ConvCase{5, 8, 128, 128, 3, 1, 1},
+                                                  ConvCase{2, 32, 32, 32, 3, 1, 1}, ConvCase{2, 16, 64, 64, 3, 1, 1},
+                                                  ConvCase{1, 32, 16, 32, 3, 1, 1}, ConvCase{1, 32, 32, 64, 3, 2, 1},
+                                                  ConvCase{5, 16, 64, 128, 3, 2, 1}, ConvCase{1, 5, 128, 128, 3, 1, 1},
+                                                  ConvCase{2, 16, 32, 64, 3, 2, 1}, ConvCase{2, 16, 32, 64, 1, 2, 1},
+                                                  ConvCase{1, 7, 20, 36, 3, 2, 2}, ConvCase{2, 10, 3, 16, 3, 1, 1},
+                                                  ConvCase{9, 3, 3, 24, 1, 1, 1})));
 
 struct DepthwiseCase {
   std::int64_t images, side, channels, stride, shuffle;
@@ -214,10 +209,10 @@ struct DepthwiseCase {
 void PrintTo(const DepthwiseCase& c, std::ostream* os) {
   *os << c.images << "x" << c.side << " " << c.channels << " stride " << c.stride << " shuffle " << c.shuffle;
 }
-class FusedDepthwise : public testing::TestWithParam<std::tuple<at::DeviceType, DepthwiseCase>> {
+class FusedDepthwise : public testing::TestWithParam<std::tuple<Kernels, DepthwiseCase>> {
  protected:
   void SetUp() override {
-    if (!Place::is_there(std::get<0>(GetParam()))) GTEST_SKIP() << "there is no GPU";
+    if (const auto reason = missing(std::get<0>(GetParam())); !reason.empty()) GTEST_SKIP() << reason;
     place_.emplace(std::get<0>(GetParam()));
     at::manual_seed(5);
   }
@@ -228,6 +223,7 @@ TEST_P(FusedDepthwise, GivesResultsAndGradients) {
   const DepthwiseCase c = std::get<1>(GetParam());
   FusedNorm before = norm_over(c.channels), after = norm_over(c.channels);
   const at::Tensor z = images({c.images, c.channels, c.side, c.side});
+  if (!fused_depthwise_takes(z, c.stride)) GTEST_SKIP() << "too few channels for these kernels";
   before.count = z.numel() / z.size(1);
   fused_moments(z, before.moments);
   const FusedConv conv{here(channels_last((at::randn({c.channels, 1, 3, 3}) / 3).to(at::kBFloat16))), c.stride,
@@ -255,15 +251,14 @@ TEST_P(FusedDepthwise, GivesResultsAndGradients) {
 
 INSTANTIATE_TEST_SUITE_P(
     Shapes, FusedDepthwise,
-    testing::Combine(testing::Values(at::kCPU, at::kCUDA),
-                     testing::Values(DepthwiseCase{2, 16, 54, 2, 1}, DepthwiseCase{2, 16, 60, 1, 3},
-                                     DepthwiseCase{3, 8, 120, 2, 3}, DepthwiseCase{1, 4, 240, 1, 3},
-                                     DepthwiseCase{2, 7, 33, 1, 1}, DepthwiseCase{2, 6, 12, 2, 3})));
+    testing::Combine(kAllKernels, testing::Values(DepthwiseCase{2, 16, 54, 2, 1}, DepthwiseCase{2, 16, 60, 1, 3},
+                                                  DepthwiseCase{3, 8, 120, 2, 3}, DepthwiseCase{1, 4, 240, 1, 3},
+                                                  DepthwiseCase{2, 7, 33, 1, 1}, DepthwiseCase{2, 6, 12, 2, 3})));
 
-class FusedOnDevice : public testing::TestWithParam<at::DeviceType> {
+class FusedOnDevice : public testing::TestWithParam<Kernels> {
  protected:
   void SetUp() override {
-    if (!Place::is_there(GetParam())) GTEST_SKIP() << "there is no GPU";
+    if (const auto reason = missing(GetParam()); !reason.empty()) GTEST_SKIP() << reason;
     place_.emplace(GetParam());
   }
   std::optional<Place> place_;
@@ -336,6 +331,7 @@ TEST_P(FusedOnDevice, RunningStatisticsMoveAsBatchNormMovesThem) {
 }
 
 TEST_P(FusedOnDevice, AStepOfSgdIsLibTorchs) {
+  if (GetParam() == Kernels::kOwnOfCpu) GTEST_SKIP() << "a step on a CPU is LibTorch's";
   for (const double momentum : {0.0, 0.9})
     for (const bool nesterov : {false, true}) {
       if (nesterov && momentum == 0) continue;
@@ -383,7 +379,7 @@ TEST_P(FusedOnDevice, TwoRunsGiveTheSameBits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, FusedOnDevice, testing::Values(at::kCPU, at::kCUDA));
+INSTANTIATE_TEST_SUITE_P(Devices, FusedOnDevice, kAllKernels);
 
 }  // namespace
 }  // namespace ekd

@@ -1,5 +1,4 @@
-// Networks on the fused kernels, run on the CPU thread by thread and on a GPU where there is one, against LibTorch's
-// operations.
+// Networks on the fused kernels, of a GPU and of the CPU, against LibTorch's operations.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -23,7 +22,7 @@
 #include "ekd/models/registry.h"
 #include "ekd/nn/layers.h"
 #include "models/network.h"
-#include "tests/support/emulated_block.h"
+#include "tests/support/fused_kernels.h"
 
 namespace ekd {
 namespace {
@@ -71,23 +70,23 @@ double relative(const at::Tensor& actual, const at::Tensor& expected) {
   return ((a - b).norm() / (b.norm() + 1e-12)).item<double>();
 }
 
-class FusedNetwork : public testing::TestWithParam<std::tuple<std::string, at::DeviceType>> {
+class FusedNetwork : public testing::TestWithParam<std::tuple<std::string, Kernels>> {
  protected:
   void SetUp() override {
-    if (on_gpu() && !cuda_unavailable_reason().empty()) GTEST_SKIP() << "there is no GPU";
+    if (const auto reason = missing(kernels()); !reason.empty()) GTEST_SKIP() << reason;
   }
-  bool on_gpu() const { return std::get<1>(GetParam()) == at::kCUDA; }
+  Kernels kernels() const { return std::get<1>(GetParam()); }
   // Small where a warp is emulated.
   Setting setting() const {
-    return on_gpu() ? Setting{{at::kCUDA, 0}, 64, 32}
-                    : Setting{at::kCPU, 4, std::get<0>(GetParam()).starts_with("shufflenet") ? 32 : 16};
+    const std::int64_t emulated_side = std::get<0>(GetParam()).starts_with("shufflenet") ? 32 : 16;
+    return kernels() == Kernels::kEmulated ? Setting{at::kCPU, 4, emulated_side}
+                                           : Setting{device_of(kernels()), 64, 32};
   }
 
   Step exact(bool training) { return step_of(std::get<0>(GetParam()), false, training, Precision::kFp32, setting()); }
   Step plain(bool training) { return step_of(std::get<0>(GetParam()), false, training, Precision::kBf16, setting()); }
   Step fused(bool training) {
-    std::optional<FusedEmulation> emulation;
-    if (!on_gpu()) emulation.emplace();
+    const OnKernels on(kernels());
     return step_of(std::get<0>(GetParam()), true, training, Precision::kBf16, setting());
   }
 };
@@ -155,9 +154,11 @@ TEST(FusedPass, AResultThatOthersReadTooHasTheirGradientsAndNothingAddedIsLost) 
     return found;
   };
   const auto exact = gradients_of(Precision::kFp32);
-  const FusedEmulation emulation;
-  for (const auto& [name, value] : gradients_of(Precision::kBf16))
-    EXPECT_LT(relative(value, exact.at(name)), 3e-2) << name;
+  for (const Kernels kernels : {Kernels::kEmulated, Kernels::kOwnOfCpu}) {
+    const OnKernels on(kernels);
+    for (const auto& [name, value] : gradients_of(Precision::kBf16))
+      EXPECT_LT(relative(value, exact.at(name)), 3e-2) << name;
+  }
 }
 
 // Every layer is on them, and none does a thing twice.
@@ -193,8 +194,7 @@ TEST(FusedPass, LaunchesOfAStep) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Networks, FusedNetwork,
-                         testing::Combine(testing::Values("shufflenet_v1", "wrn_40_2", "resnet8"),
-                                          testing::Values(at::kCPU, at::kCUDA)));
+                         testing::Combine(testing::Values("shufflenet_v1", "wrn_40_2", "resnet8"), kAllKernels));
 
 }  // namespace
 }  // namespace ekd

@@ -16,8 +16,18 @@ at::Device resolve_device(const std::string& text);
 
 enum class Precision { kFp32, kBf16 };
 
-// "auto": bf16 where the device computes in it (AVX-512 BF16 on a CPU, compute capability 8.0 on CUDA).
-Precision resolve_precision(const std::string& text, at::Device device);
+// Whether this CPU has AVX-512, or that with bf16 arithmetic, and ATEN_CPU_CAPABILITY allows it.
+bool cpu_has_avx512();
+bool cpu_has_bf16();
+
+// Whether this CPU has tiles for bf16 (AMX) and the process may use them: ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA,
+// which keeps oneDNN from them too, can name less.
+bool cpu_has_tiles();
+
+// "auto": what is faster. On CUDA bf16 from compute capability 8.0 on; on a CPU bf16 with AMX, and with AVX-512 BF16
+// unless most of the work is in dense 3×3 convolutions, which have a faster algorithm in fp32; else fp32. `dense`:
+// whether most of it is.
+Precision resolve_precision(const std::string& text, at::Device device, bool dense);
 std::string precision_name(Precision precision);
 // What images are made as: bfloat16 where the first convolution would round them to it anyway.
 at::ScalarType image_dtype(Precision precision);

@@ -13,7 +13,7 @@
 
 namespace ekd {
 
-// Whether `device` has the kernels: a CUDA device that computes in bfloat16, in a build with CUDA.
+// Whether `device` has the kernels: a CUDA device that computes in bfloat16, in a build with CUDA, or a CPU that does.
 bool has_fused_kernels(c10::Device device);
 
 // Rows of sums that belong to a norm: of its input's moments, and of its slopes.
@@ -40,8 +40,8 @@ struct FusedConv {
   std::int64_t stride = 1, groups = 1;
 };
 
-// Whether conv and its gradients take this many channels.
-bool fused_conv_takes(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t groups);
+// Whether conv and its gradients take this many channels on a device that has the kernels.
+bool fused_conv_takes(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t groups, c10::Device device);
 
 // Whether dense 3×3 convolutions have kernels made for these channels, at the image sizes of networks for CIFAR.
 bool fused_conv_is_fast(std::int64_t in, std::int64_t out, c10::Device device);
@@ -57,6 +57,11 @@ at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& co
 
 void fused_conv_weight_gradient(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
                                 const at::Tensor& sums, const at::Tensor& bad);
+
+// Both; the one by the input, undefined unless it is wanted. On a GPU the one by the weight is made beside it.
+class SideStream;
+at::Tensor fused_conv_gradients(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
+                                const at::Tensor& sums, const at::Tensor& bad, bool wants_input, SideStream& beside);
 
 // Depthwise 3×3; `shuffle` groups of channels are shuffled before.
 bool fused_depthwise_takes(const at::Tensor& x, std::int64_t stride);

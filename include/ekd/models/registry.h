@@ -36,4 +36,8 @@ std::unique_ptr<Classifier> make_model(const ModelSpec& spec, std::uint64_t seed
 // UsageError for an unknown name.
 std::vector<NamedTensor> model_layout(const ModelSpec& spec);
 
+// Whether most weights of its convolutions belong to dense 3×3 ones, and so most of its arithmetic. Throws UsageError
+// for an unknown name.
+bool is_mostly_dense(const std::string& name);
+
 }  // namespace ekd

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "ekd/core/device.h"
 #include "kernels/conv/pointwise_loops.h"
 #include "kernels/cpu_loops.h"
 
@@ -190,12 +191,7 @@ PointwiseGradients backward(const at::Tensor& grad, const at::Tensor& x, const a
 }
 
 bool has_instructions(at::ScalarType type) {
-#ifdef EKD_X86_KERNELS
-  static const bool avx512_bf16 = cpu_capability() == CpuCapability::kAvx512 && __builtin_cpu_supports("avx512bf16");
-#else
-  constexpr bool avx512_bf16 = false;
-#endif
-  return type == at::kBFloat16 ? avx512_bf16 : type == at::kFloat && cpu_capability() != CpuCapability::kPlain;
+  return type == at::kBFloat16 ? cpu_has_bf16() : type == at::kFloat && cpu_capability() != CpuCapability::kPlain;
 }
 
 }  // namespace

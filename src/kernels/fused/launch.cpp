@@ -7,6 +7,7 @@
 #include "ekd/core/device.h"
 #include "ekd/kernels/fused.h"
 #include "kernels/cuda_launch.h"
+#include "kernels/fused/cpu.h"
 
 #ifdef EKD_WITH_CUDA
 #include <c10/cuda/CUDAEvent.h>
@@ -27,7 +28,7 @@ FusedEmulator& fused_emulator() {
 void set_fused_emulator(FusedEmulator emulator) { fused_emulator() = std::move(emulator); }
 
 bool has_fused_kernels(c10::Device device) {
-  if (device.is_cpu()) return fused_emulator() != nullptr;
+  if (device.is_cpu()) return fused_emulator() != nullptr || has_cpu_fused_kernels();
 #ifdef EKD_WITH_CUDA
   if (!device.is_cuda()) return false;
   const int index = device.has_index() ? device.index() : 0;
@@ -48,8 +49,22 @@ bool has_shared_bytes(c10::Device device, std::size_t bytes) {
   return bytes <= most;
 }
 
+bool has_own_convolutions(c10::Device device) {
+  return device.is_cpu() && fused_emulator() == nullptr && has_cpu_fused_kernels();
+}
+
 void launch_fused(const FusedTask& task, c10::Device device) {
-  if (device.is_cpu()) return fused_emulator()(task);
+  if (device.is_cpu()) {
+    if (fused_emulator() != nullptr) return fused_emulator()(task);
+    return std::visit(
+        [](const auto& one) {
+          if constexpr (requires { run_on_cpu(one); })
+            run_on_cpu(one);
+          else
+            TORCH_INTERNAL_ASSERT(false, "a convolution of a GPU on the CPU");
+        },
+        task);
+  }
 #ifdef EKD_WITH_CUDA
   launch_on_cuda(device, [&](CudaStream stream) {
     return std::visit([&](const auto& one) { return launch_on(one, stream); }, task);

@@ -8,6 +8,8 @@
 #include <limits>
 #include <utility>
 
+#include "kernels/conv/depthwise_loops.h"
+#include "kernels/fused/cpu.h"
 #include "kernels/fused/launch.h"
 
 namespace ekd {
@@ -152,6 +154,7 @@ PoolTask pool_task(at::IntArrayRef sizes, std::int64_t pitch) {
 }
 
 DepthwiseTask depthwise_task(const FusedInput& input, std::int64_t shuffle, const FusedConv& conv) {
+  TORCH_CHECK(fused_depthwise_takes(input.x, conv.stride), "fused_depthwise: x is not made for it");
   DepthwiseTask task{};
   task.images = integer(input.x.size(0));
   task.channels = integer(input.x.size(1));
@@ -287,6 +290,34 @@ ConvWeightTask conv_weight_task(const FusedInput& grad, const FusedInput& read, 
   return task;
 }
 
+// Of a convolution that reads images of these sizes.
+CpuConv cpu_conv_of(const FusedConv& conv, at::IntArrayRef sizes) {
+  return {.images = sizes[0],
+          .height = sizes[2],
+          .width = sizes[3],
+          .out_height = strided(sizes[2], conv.stride),
+          .out_width = strided(sizes[3], conv.stride),
+          .groups = conv.groups,
+          .in = conv.weight.size(1),
+          .out = conv.weight.size(0) / conv.groups,
+          .kernel = conv.weight.size(2),
+          .stride = conv.stride,
+          .weight = data_of<Bf16>(conv.weight)};
+}
+
+// sums and bad undefined, or grad_x: not wanted.
+void cpu_gradients(const FusedInput& grad, const FusedInput& read, const FusedConv& conv, const at::Tensor& sums,
+                   const at::Tensor& bad, const at::Tensor& grad_x) {
+  CpuConvGradients task{};
+  task.grad = operand_of(grad);
+  task.read = operand_of(read);
+  task.sums = data_of<Fixed>(sums);
+  task.bad = data_of<Fixed>(bad);
+  task.grad_x = data_of<Bf16>(grad_x);
+  if (grad_x.defined() && read.norm != nullptr) task.slopes = data_of<Fixed>(read.norm->slopes);
+  cpu_conv_gradients(cpu_conv_of(conv, read.x.sizes()), task);
+}
+
 // Tables of norms, as many as fit into one launch each.
 template <class Norms, class MakeRow, class Launch>
 void for_tables(const Norms& norms, const MakeRow& make_row, const Launch& launch) {
@@ -303,7 +334,8 @@ void for_tables(const Norms& norms, const MakeRow& make_row, const Launch& launc
 std::int64_t fused_moment_rows() { return kMomentRows; }
 std::int64_t fused_slope_rows() { return kSlopeRows; }
 
-bool fused_conv_takes(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t groups) {
+bool fused_conv_takes(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t groups, c10::Device device) {
+  if (has_own_convolutions(device)) return kernel == 1 || kernel == 3;
   // Channels go in pairs, but for an input that needs no gradient; a tile's pixels have to fit into shared memory.
   const std::int64_t most = kernel == 1 ? 320 : 128;
   return (kernel == 1 || kernel == 3) && (in / groups % 2 == 0 || groups == 1) && out / groups % 2 == 0 &&
@@ -321,7 +353,10 @@ at::Tensor fused_conv(const FusedInput& input, const FusedConv& conv, const at::
   const std::int64_t height = strided(input.x.size(2), conv.stride), width = strided(input.x.size(3), conv.stride);
   const at::Tensor y = empty_images({input.x.size(0), conv.weight.size(0), height, width}, input.x);
   if (added.defined()) check_image(added);
-  if (is_dense(conv, y)) {
+  if (has_own_convolutions(y.device())) {
+    cpu_conv(cpu_conv_of(conv, input.x.sizes()), operand_of(input), data_of<Bf16>(added), data_of<Bf16>(y),
+             data_of<Fixed>(moments));
+  } else if (is_dense(conv, y)) {
     DenseTask task = dense_task(input, conv, y);
     set_sum_and_moments(task, added, moments);
     launch_fused(task, y.device());
@@ -338,7 +373,9 @@ at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& co
                                      const FusedInput& read) {
   check_weight(conv);
   const at::Tensor y = empty_images(sizes, grad.x);
-  if (read.norm != nullptr && is_dense(conv, grad.x)) {
+  if (has_own_convolutions(y.device())) {
+    cpu_gradients(grad, read, conv, {}, {}, y);
+  } else if (read.norm != nullptr && is_dense(conv, grad.x)) {
     DenseTask task = dense_task(grad, conv, y);
     set_mask_and_slopes(task, read);
     launch_fused(task, y.device());
@@ -354,6 +391,7 @@ at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& co
 void fused_conv_weight_gradient(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
                                 const at::Tensor& sums, const at::Tensor& bad) {
   const auto device = grad.x.device();
+  if (has_own_convolutions(device)) return cpu_gradients(grad, read, conv, sums, bad, {});
   const int in = integer(conv.weight.size(1)), out = integer(conv.weight.size(0) / conv.groups);
   if (conv.stride == 1 && (read.norm != nullptr || grad.norm == nullptr) && is_dense(conv, grad.x))
     launch_fused(dense_weight_task(grad, read, conv, sums, bad), device);
@@ -363,7 +401,22 @@ void fused_conv_weight_gradient(const FusedInput& grad, const FusedInput& read, 
     launch_fused(conv_weight_task(grad, read, conv, sums, bad), device);
 }
 
+at::Tensor fused_conv_gradients(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
+                                const at::Tensor& sums, const at::Tensor& bad, bool wants_input, SideStream& beside) {
+  if (has_own_convolutions(grad.x.device())) {
+    check_weight(conv);
+    const at::Tensor grad_x = wants_input ? empty_images(read.x.sizes(), grad.x) : at::Tensor();
+    cpu_gradients(grad, read, conv, sums, bad, grad_x);
+    return grad_x;
+  }
+  std::vector<at::Tensor> tensors{grad.x, read.x};
+  if (grad.z.defined()) tensors.push_back(grad.z);
+  beside.run(tensors, [&] { fused_conv_weight_gradient(grad, read, conv, sums, bad); });
+  return wants_input ? fused_conv_input_gradient(grad, conv, read.x.sizes(), read) : at::Tensor();
+}
+
 bool fused_depthwise_takes(const at::Tensor& x, std::int64_t stride) {
+  if (has_own_convolutions(x.device()) && x.size(1) < kDepthwiseLeastChannels) return false;
   return stride == 1 || (stride == 2 && x.size(2) % 2 == 0 && x.size(3) % 2 == 0);
 }
 

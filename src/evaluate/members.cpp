@@ -48,7 +48,7 @@ std::vector<Field> inference_fields(InferenceConfig& inference) {
           {"eval.batch_size", &inference.batch_size, between(1, kMaxCount), "--batch-size", "images per step"},
           {"run.device", &inference.device, {}, "--device", "auto, cpu, cuda or cuda:N"},
           {"run.precision", &inference.precision, one_of({"auto", "fp32", "bf16"}), "--precision",
-           "auto: bf16 where the hardware has it"},
+           "auto: the faster one on this hardware"},
           {"run.threads", &inference.threads, between(0, 1024), "--threads",
            "CPU threads, at most one per core; 0: OMP_NUM_THREADS, else one per core"}};
 }

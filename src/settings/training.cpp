@@ -59,7 +59,7 @@ std::vector<Field> run_fields(RunConfig& run) {
       {"run.seed", &run.seed, between(0, 4294967295.0), "--seed", "of every random draw"},
       {"run.device", &run.device, {}, "--device", "auto, cpu, cuda or cuda:N", OnResume::kWarn},
       {"run.precision", &run.precision, one_of({"auto", "fp32", "bf16"}), "--precision",
-       "auto: bf16 where the hardware has it", OnResume::kWarn},
+       "auto: the faster one on this hardware", OnResume::kWarn},
       {"run.threads", &run.threads, between(0, 1024), "--threads",
        "CPU threads, at most one per core; 0: OMP_NUM_THREADS, else one per core", OnResume::kWarn},
       {"run.fused",

@@ -13,8 +13,11 @@
 
 namespace ekd {
 
-// Whether `device` has the kernels: a CUDA device that computes in bfloat16, in a build with CUDA, or a CPU that does.
+// Whether `device` has the kernels: a CUDA device that computes in bfloat16, in a build with CUDA, or a CPU with
+// AMX (core/device.h, cpu_has_tiles).
 bool has_fused_kernels(c10::Device device);
+
+class SideStream;
 
 // Rows of sums that belong to a norm: of its input's moments, and of its slopes.
 std::int64_t fused_moment_rows();
@@ -59,7 +62,6 @@ void fused_conv_weight_gradient(const FusedInput& grad, const FusedInput& read, 
                                 const at::Tensor& sums, const at::Tensor& bad);
 
 // Both; the one by the input, undefined unless it is wanted. On a GPU the one by the weight is made beside it.
-class SideStream;
 at::Tensor fused_conv_gradients(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
                                 const at::Tensor& sums, const at::Tensor& bad, bool wants_input, SideStream& beside);
 

@@ -8,7 +8,6 @@
 #include <mutex>
 #include <vector>
 
-#include "ekd/core/device.h"
 #include "kernels/conv/depthwise_loops.h"
 #include "kernels/fused/cpu_parts.h"
 
@@ -21,8 +20,6 @@ const c10::BFloat16* numbers(const Bf16Bits* p) { return reinterpret_cast<const 
 c10::BFloat16* numbers(Bf16Bits* p) { return reinterpret_cast<c10::BFloat16*>(p); }
 
 }  // namespace
-
-bool has_cpu_fused_kernels() { return cpu_has_tiles(); }
 
 void run_on_cpu(const DepthwiseTask& task) {
   const bool backward = task.grad_x != nullptr;
@@ -40,7 +37,7 @@ void run_on_cpu(const DepthwiseTask& task) {
     }
   const ReadCoefficients reading(task.input, 1), grad_reading(task.grad, 1);
   const Places places{1, channels, /*paired=*/true};
-  const Mask mask(task.input, places);
+  const Mask mask(backward ? task.input : Operand{}, places);
   TotalSums sums(backward ? task.slopes : task.moments, backward ? kGradientOne : kMomentsOne,
                  backward ? static_cast<int>(kSlopeBad) : static_cast<int>(kMomentBad), places);
   std::mutex mutex;
@@ -192,12 +189,6 @@ namespace {
 
 constexpr std::int64_t kNumbersOfThread = 32'768;  // at least
 
-// Work(begin, end) of 0, …, count - 1 by threads.
-template <class Work>
-void share_out(std::int64_t count, const Work& work) {
-  at::parallel_for(0, count, kNumbersOfThread, work);
-}
-
 // A block that is one thread, for kernels in which threads have nothing to do with each other.
 struct LoneThread {
   int number = 0, block = 0;
@@ -209,14 +200,14 @@ struct LoneThread {
 }  // namespace
 
 void run_on_cpu(const RoundTask& task) {
-  share_out(task.count, [&](std::int64_t begin, std::int64_t end) {
+  at::parallel_for(0, task.count, kNumbersOfThread, [&](std::int64_t begin, std::int64_t end) {
     kFusedLoops.round(task.from + begin, end - begin, bits(task.to) + begin);
   });
 }
 
 void run_on_cpu(const GradientTask& task) {
   const float one = *task.bad != 0 ? NAN : 1 / kGradientOne;
-  share_out(task.count, [&](std::int64_t begin, std::int64_t end) {
+  at::parallel_for(0, task.count, kNumbersOfThread, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) task.to[i] = static_cast<float>(task.sums[i]) * one;
   });
 }
@@ -245,7 +236,6 @@ namespace {
 
 }  // namespace
 
-bool has_cpu_fused_kernels() { return false; }
 void cpu_conv(const CpuConv&, const Operand&, const Bf16*, Bf16*, Fixed*) { refuse(); }
 void cpu_conv_gradients(const CpuConv&, const CpuConvGradients&) { refuse(); }
 void run_on_cpu(const DepthwiseTask&) { refuse(); }

@@ -1,4 +1,4 @@
-// The fused kernels on a CPU: the same operations and sums as on a GPU (conv.h, depthwise.h, join.h, parameters.h), an
+// The fused kernels on a CPU with tiles (core/device.h, cpu_has_tiles): the same operations and sums as on a GPU (conv.h, depthwise.h, join.h, parameters.h), an
 // image at a time, which stays in a core's cache from its reading to the writing of its result.
 #pragma once
 
@@ -9,9 +9,6 @@
 #include "kernels/fused/parameters.h"
 
 namespace ekd {
-
-// Whether this CPU has them: core/device.h, cpu_has_tiles.
-bool has_cpu_fused_kernels();
 
 // A convolution, 1×1 or 3×3, padded by kernel / 2.
 struct CpuConv {

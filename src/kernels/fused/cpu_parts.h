@@ -83,7 +83,7 @@ class ReadCoefficients {
   std::vector<float> values_;
 };
 
-// One number of a normalisation's channel for each place of vectors, in which groups are padded to whole blocks.
+// Where a channel's number lies in lists in which groups are padded to whole blocks.
 struct Places {
   std::int64_t groups, channels;  // of a group
   bool paired;
@@ -93,12 +93,6 @@ struct Places {
   std::int64_t of(std::int64_t channel) const {
     const std::int64_t c = channel % channels;
     return channel / channels * padded() + (paired ? paired_place(c) : c);
-  }
-  template <class Value>
-  std::vector<float> values(const Value& value) const {
-    std::vector<float> result(count());
-    for (std::int64_t c = 0; c < groups * channels; ++c) result[of(c)] = value(static_cast<int>(c));
-    return result;
   }
 };
 
@@ -165,10 +159,13 @@ class TotalSums {
 struct Mask {
   Mask(const Operand& read, const Places& places) : z(read.norm.is_there() ? bits(read.x) : nullptr) {
     if (z == nullptr) return;
-    const auto channel = [&](int c) { return norm_channel(read.norm, c); };
-    scale = places.values([&](int c) { return channel(c).scale; });
-    shift = places.values([&](int c) { return channel(c).shift; });
-    mean = places.values([&](int c) { return channel(c).mean; });
+    for (auto* values : {&scale, &shift, &mean}) values->resize(places.count());
+    for (std::int64_t c = 0; c < places.groups * places.channels; ++c) {
+      const NormChannel channel = norm_channel(read.norm, static_cast<int>(c));
+      scale[places.of(c)] = channel.scale;
+      shift[places.of(c)] = channel.shift;
+      mean[places.of(c)] = channel.mean;
+    }
   }
 
   // From a place on; null where there is no mask.

@@ -28,7 +28,7 @@ FusedEmulator& fused_emulator() {
 void set_fused_emulator(FusedEmulator emulator) { fused_emulator() = std::move(emulator); }
 
 bool has_fused_kernels(c10::Device device) {
-  if (device.is_cpu()) return fused_emulator() != nullptr || has_cpu_fused_kernels();
+  if (device.is_cpu()) return fused_emulator() != nullptr || cpu_has_tiles();
 #ifdef EKD_WITH_CUDA
   if (!device.is_cuda()) return false;
   const int index = device.has_index() ? device.index() : 0;
@@ -50,7 +50,7 @@ bool has_shared_bytes(c10::Device device, std::size_t bytes) {
 }
 
 bool has_own_convolutions(c10::Device device) {
-  return device.is_cpu() && fused_emulator() == nullptr && has_cpu_fused_kernels();
+  return device.is_cpu() && fused_emulator() == nullptr && cpu_has_tiles();
 }
 
 void launch_fused(const FusedTask& task, c10::Device device) {

@@ -12,6 +12,7 @@
 
 #include "commands/settings.h"
 #include "ekd/commands/command.h"
+#include "ekd/core/device.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"
@@ -69,6 +70,12 @@ void parse_share(const std::string& text, PlanRequest& request) {
   request.shares = shares;
 }
 
+// A GPU that one training leaves half idle does more for several; a CPU's cores would have to be divided.
+int jobs_at_a_time(const RunOptions& options) {
+  if (options.how.jobs != "auto") return std::stoi(options.how.jobs);
+  return options.config.run.device != "cpu" && cuda_unavailable_reason().empty() ? kMeasured : 1;
+}
+
 // "--only a,b --only c"
 std::vector<std::string> split_at_commas(const std::vector<std::string>& texts) {
   std::vector<std::string> names;
@@ -84,6 +91,7 @@ PlanRequest make_request(const RunOptions& options, const GlobalOptions& global)
                       .out = options.how.out,
                       .only = split_at_commas(options.how.only),
                       .group_size = options.how.group_size,
+                      .jobs = jobs_at_a_time(options),
                       .progress = resolve_progress(options.progress),
                       .command_line = global.command_line,
                       .anew = options.how.anew,

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <cstdlib>
 #include <memory>
@@ -30,11 +31,14 @@
 namespace ekd {
 namespace {
 
-bool fused = true;
+std::atomic<bool> fused = true;
+thread_local int sharers = 1;
 
+// Of this thread.
 std::int64_t usable_cores() {
   cpu_set_t allowed;
-  return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+  const int cores = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+  return std::max(1, cores / sharers);
 }
 
 // The N of "cuda:N", 0 for "cuda"; nothing where the text is neither.
@@ -159,6 +163,8 @@ void set_threads(std::int64_t threads) {
   if (threads > cores) spdlog::warn("--threads {}: there are {} cores, so {} threads are used", threads, cores, cores);
   at::set_num_threads(static_cast<int>(std::min(threads, cores)));
 }
+
+void share_cores(int among) { sharers = among; }
 
 void set_deterministic(bool deterministic) {
   // cuDNN tries its algorithms for every shape when it meets it: in the steps before a step is recorded.

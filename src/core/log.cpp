@@ -11,6 +11,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "ekd/core/error.h"
@@ -63,7 +64,8 @@ class FilesSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
     formatter_->format(message, text);
     const std::lock_guard lock(g_files_mutex);
     for (LogFile* file : g_files)
-      if (!t_scoped || file == t_file) file->append({text.data(), text.size()});
+      if (t_scoped ? file == t_file : file->thread() == std::this_thread::get_id())
+        file->append({text.data(), text.size()});
     // A file that cannot be written stops its own run, not the one that logs a line for all: so only within its scope.
     if (t_scoped && t_file != nullptr && !t_file->error().empty()) throw spdlog::spdlog_ex(t_file->error());
   }

@@ -50,6 +50,11 @@ void open_standard_streams() {
 
 void set_stop_deadline(std::chrono::steady_clock::time_point deadline) { g_deadline = deadline; }
 
+void give_up() {
+  int none = 0;
+  g_stop_signal.compare_exchange_strong(none, kGivenUp);
+}
+
 int stop_request() {
   const int signal = g_stop_signal.load();
   if (signal != 0) return signal;

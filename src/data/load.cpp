@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -150,6 +151,9 @@ const Registry<DatasetRow>& dataset_registry() {
 }
 
 Dataset load_dataset(const DataConfig& config) {
+  // One at a time: of two trainings of a process on the same folder, the second finds the cache that the first writes.
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
   const DatasetRow& row = dataset_registry().at(config.dataset);
   Source source = row.open(config.dir);
   const SplitRows rows = split_rows(source.train.labels, source.test.labels, source.classes, config);

@@ -240,12 +240,13 @@ LoadedModel load_model(const ModelSource& source, const std::string& fallback_mo
   return loaded;
 }
 
-void save_weights(const fs::path& path, const Classifier& model, const nlohmann::json& more) {
+void save_weights(const fs::path& path, const ModelSpec& spec, const std::vector<NamedTensor>& state,
+                  const nlohmann::json& more) {
   nlohmann::json own = more;
   own["kind"] = "weights";
-  own["model"] = model.spec().name;
-  own["classes"] = model.spec().classes;
-  write_tensor_file(path, model_state(model), own);
+  own["model"] = spec.name;
+  own["classes"] = spec.classes;
+  write_tensor_file(path, state, own);
 }
 
 }  // namespace ekd

@@ -332,6 +332,11 @@ std::vector<std::string> conflicts_of(const std::vector<PlanRow>& rows) { return
 
 bool same_batches(const PlanRow& a, const PlanRow& b) { return batch_settings(a) == batch_settings(b); }
 
+bool same_process(const PlanRow& a, const PlanRow& b) {
+  if (a.run == nullptr || b.run == nullptr) return true;
+  return a.config.run.deterministic == b.config.run.deterministic && a.config.run.fused == b.config.run.fused;
+}
+
 std::vector<std::size_t> training_group(const std::vector<PlanRow>& rows, std::size_t first,
                                         const std::vector<std::size_t>& others, std::size_t limit) {
   std::vector<std::size_t> group{first};

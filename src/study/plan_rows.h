@@ -57,6 +57,9 @@ std::vector<std::string> conflicts_of(const std::vector<PlanRow>& rows);
 // epochs and everything under `run` agree.
 bool same_batches(const PlanRow& a, const PlanRow& b);
 
+// Whether two rows can be made at the same time in one process: what is set for all of it agrees.
+bool same_process(const PlanRow& a, const PlanRow& b);
+
 // `first` and those of `others` (indices of runs that could start too) to train with it, in order, `limit` at most:
 // distillations on the same batches, each of which has a teacher in common with another of them. Augmentation alone is
 // too cheap for training beside others to gain; sharing a teacher's answers gains.

@@ -3,17 +3,22 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <condition_variable>
+#include <list>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <thread>
 
 #include "ekd/core/atomic_file.h"
+#include "ekd/core/device.h"
 #include "ekd/core/error.h"
 #include "ekd/core/signals.h"
 #include "ekd/core/strict_json.h"
 #include "ekd/core/text.h"
 #include "ekd/evaluate/evaluation.h"
 #include "ekd/runs/run_dir.h"
+#include "ekd/train/pace.h"
 #include "ekd/train/training_run.h"
 #include "study/plan_rows.h"
 
@@ -55,26 +60,60 @@ void make_evaluation(const PlanRequest& request, const PlanRow& row) {
                metrics.at("ece", 15));
 }
 
-// One pass over the rows after another until nothing is left that can be done.
+// How much more must be done by one more training at a time, and how many are tried.
+constexpr double kWorthwhile = 1.05;
+constexpr int kMostTried = 4;
+
+// A row, or several that are trained together, being made.
+struct Job {
+  std::vector<std::size_t> rows;
+  bool alone = false;  // nothing else beside it
+  bool ended = false;
+  std::thread thread;
+};
+
+// Starts what can be done until nothing is left. One thread looks after the rows; where several are made at a time,
+// each is made on a thread of its own, and `mutex_` guards what these tell.
 class PlanLoop {
  public:
-  explicit PlanLoop(const PlanRequest& request) : request_(request), rows_(unroll_plan(request)) {}
+  explicit PlanLoop(const PlanRequest& request) : request_(request), rows_(unroll_plan(request)) {
+    measures_ = request.jobs == kMeasured;
+    limit_ = std::max(1, request.jobs);
+    threaded_ = measures_ || limit_ > 1;
+  }
 
   PlanOutcome run() {
     clear_the_way();
-    while (outcome_.stopped == 0) {
-      outcome_.stopped = stop_request();
-      if (outcome_.stopped != 0) break;
-      bool worked = false, waits = false;
-      for (std::size_t i = 0; i < rows_.size() && !worked; ++i) worked = try_row(i, waits);
-      if (worked) continue;
-      if (!waits) break;
-      std::this_thread::sleep_for(kPoll);
+    try {
+      make_rows();
+    } catch (...) {
+      give_up();
+      for (Job& job : jobs_)
+        if (job.thread.joinable()) job.thread.join();
+      throw;
     }
+    if (internal_failure_) internal_failure_->raise();
     return outcome_;
   }
 
  private:
+  void make_rows() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      finish_ended_jobs();
+      bool waits = false;
+      if (!stops()) {
+        if (auto job = next(waits)) {
+          start(std::move(*job), lock);
+          continue;
+        }
+      }
+      if (jobs_.empty() && (stops() || !waits)) break;
+      if (measures_ && !stops()) consider_another(lock);
+      changed_.wait_for(lock, kPoll, [this] { return std::ranges::any_of(jobs_, &Job::ended); });
+    }
+  }
+
   // Rows that cannot go on are an error before anything is written, or are put aside.
   void clear_the_way() const {
     const auto conflicts = conflicts_of(rows_);
@@ -104,36 +143,58 @@ class PlanLoop {
     }
   }
 
+  bool stops() {
+    if (outcome_.stopped == 0) outcome_.stopped = stop_request();
+    return outcome_.stopped != 0 || internal_failure_;
+  }
+
+  bool under_way(std::size_t i) const {
+    return std::ranges::any_of(jobs_, [i](const Job& job) { return std::ranges::count(job.rows, i) > 0; });
+  }
+
   // Whether the row still is to be made, and by us.
   bool open(std::size_t i) const {
+    if (failed_.contains(i) || under_way(i)) return false;
     const RowState state = state_of(rows_[i]);
-    return !failed_.contains(i) && state != RowState::kDone && state != RowState::kRunning;
+    return state != RowState::kDone && state != RowState::kRunning;
   }
 
   bool needs_done(std::size_t i) const {
-    return std::ranges::all_of(rows_[i].needs,
-                               [&](std::size_t need) { return state_of(rows_[need]) == RowState::kDone; });
+    return std::ranges::all_of(
+        rows_[i].needs, [&](std::size_t need) { return !under_way(need) && state_of(rows_[need]) == RowState::kDone; });
   }
 
-  // Whether something was done. `waits` becomes true where a row waits for another process.
-  bool try_row(std::size_t i, bool& waits) {
-    if (!open(i)) return false;
+  // Whether the row can be made beside those that are being made.
+  bool fits_in(std::size_t i) const {
+    if (jobs_.empty()) return true;
+    const auto agrees = [&](const Job& job) { return same_process(rows_[i], rows_[job.rows.front()]); };
+    return !alone_.contains(i) && std::ranges::all_of(jobs_, agrees);
+  }
+
+  // What to start now. Rows that need one that has failed are left out on the way. `waits` becomes true where a row
+  // waits for another process.
+  std::optional<Job> next(bool& waits) {
+    const bool full = std::ranges::any_of(jobs_, &Job::alone) || static_cast<int>(jobs_.size()) >= limit_;
+    for (std::size_t i = 0; i < rows_.size() && !full; ++i) {
+      if (!open(i) || left_out(i)) continue;
+      if (!needs_done(i)) {
+        for (const std::size_t need : rows_[i].needs) waits = waits || state_of(rows_[need]) == RowState::kRunning;
+      } else if (fits_in(i)) {
+        return Job{rows_[i].run != nullptr ? group_of(i) : std::vector{i}, alone_.contains(i)};
+      }
+    }
+    return std::nullopt;
+  }
+
+  // What a row needs stands before it, so that those that need a row that is left out are left out in the same pass.
+  bool left_out(std::size_t i) {
     for (const std::size_t need : rows_[i].needs) {
       if (!failed_.contains(need)) continue;
       failed_.insert(i);
       spdlog::warn("{}: left out, it needs {}", rows_[i].folder.string(), rows_[need].folder.string());
       return true;
     }
-    if (!needs_done(i)) {
-      for (const std::size_t need : rows_[i].needs) waits = waits || state_of(rows_[need]) == RowState::kRunning;
-      return false;
-    }
-    if (rows_[i].run != nullptr) {
-      train(group_of(i));
-    } else {
-      evaluate(i);
-    }
-    return true;
+    return false;
   }
 
   // The row and those that are trained together with it.
@@ -143,6 +204,67 @@ class PlanLoop {
     for (std::size_t other = 0; other < rows_.size(); ++other)
       if (!alone_.contains(other) && open(other) && needs_done(other)) others.push_back(other);
     return training_group(rows_, i, others, static_cast<std::size_t>(request_.group_size));
+  }
+
+  void start(Job&& started, std::unique_lock<std::mutex>& lock) {
+    Job& job = jobs_.emplace_back(std::move(started));
+    const auto make = [this, &job] {
+      if (rows_[job.rows.front()].run != nullptr) {
+        train(job.rows);
+      } else {
+        evaluate(job.rows.front());
+      }
+    };
+    if (threaded_) {
+      job.thread = std::thread([this, &job, make] {
+        share_cores(std::max(1, request_.jobs));
+        std::optional<Failure> failure;
+        try {
+          make();
+        } catch (const std::exception& error) {
+          failure = failure_of(error, {});
+        }
+        const std::lock_guard guard(mutex_);
+        if (failure) end_by(*failure);
+        job.ended = true;
+        changed_.notify_one();
+      });
+      return;
+    }
+    lock.unlock();
+    make();
+    lock.lock();
+    job.ended = true;
+  }
+
+  void finish_ended_jobs() {
+    for (Job& job : jobs_)
+      if (job.ended && job.thread.joinable()) job.thread.join();
+    jobs_.remove_if([](const Job& job) { return job.ended; });
+  }
+
+  // One more at a time for as long as that gains; a training that does not waits until another one ends.
+  void consider_another(std::unique_lock<std::mutex>& lock) {
+    if (static_cast<int>(jobs_.size()) < limit_ || pace_.lanes() < limit_ || !pace_.warm()) return;
+    if (limit_ == proven_) {
+      measures_ = limit_ < kMostTried;
+      if (measures_) ++limit_;
+      return;
+    }
+    lock.unlock();  // for those that end meanwhile
+    const auto gain = pace_.gain(request_.measured_for);
+    lock.lock();
+    if (!gain) return;
+    const bool pays = *gain >= kWorthwhile;
+    spdlog::info("{} trainings at a time do {:.2f} times the work of {}{}", limit_, *gain, limit_ - 1,
+                 pays ? "" : ": the last one waits until another ends");
+    if (pays) {
+      proven_ = limit_;
+    } else {
+      pace_.hold_last();
+      --limit_;
+      measures_ = false;
+    }
   }
 
   void train(const std::vector<std::size_t>& group) {
@@ -158,37 +280,52 @@ class PlanLoop {
                           .command_line = request_.command_line,
                           .overrides = request_.overrides,
                           .goes_on = "the same command"});
+      if (!threaded_) continue;
+      requests.back().pace = &pace_;
+      if (request_.progress == ProgressStyle::kBar) requests.back().progress = ProgressStyle::kLines;  // of several
     }
     if (group.size() > 1) spdlog::info("these {} are trained together, on one stream of batches", group.size());
     const auto on_failure = [&](std::size_t run, const Failure& failure) {
-      row_failed(group[run], failure, /*shared=*/group.size() > 1);
+      const std::lock_guard guard(mutex_);
+      row_failed(group[run], failure, /*shared=*/group.size() > 1 || jobs_.size() > 1);
     };
-    for (const auto& outcome : run_trainings(requests, on_failure)) {
+    const auto outcomes = run_trainings(requests, on_failure);
+    const std::lock_guard guard(mutex_);
+    for (const auto& outcome : outcomes) {
       if (outcome.stopped != 0) outcome_.stopped = outcome.stopped;
       if (!outcome.result.empty()) ++outcome_.made;
     }
-    if (internal_failure_) internal_failure_->raise();
   }
 
   void evaluate(std::size_t i) {
     try {
       make_evaluation(request_, rows_[i]);
+      const std::lock_guard guard(mutex_);
       ++outcome_.made;
     } catch (const Error& error) {
+      const std::lock_guard guard(mutex_);
       row_failed(i, {error.code(), error.what()}, /*shared=*/false);
     }
   }
 
-  // `shared`: it was trained together with others.
+  // The program is to end, once what is under way is saved.
+  void end_by(const Failure& failure) {
+    internal_failure_ = failure;
+    give_up();
+  }
+
+  // `shared`: it was trained together with others, or beside them.
   void row_failed(std::size_t i, const Failure& failure, bool shared) {
     if (failure.code == ExitCode::kLocked) return;  // another process was quicker; its row is running now
     if (failure.code == ExitCode::kInternal) {
-      internal_failure_ = failure;
+      end_by(failure);
       return;
     }
     if (failure.code == ExitCode::kMemory && shared) {
       spdlog::warn("{}: {}; it is trained alone later", rows_[i].folder.string(), failure.message);
       alone_.insert(i);
+      if (measures_) limit_ = std::max(1, limit_ - 1);
+      measures_ = false;
       return;
     }
     if (last_error_ != failure.message) spdlog::error("{}", failure.message);  // one line for what ends all of a group
@@ -199,10 +336,16 @@ class PlanLoop {
 
   const PlanRequest& request_;
   std::vector<PlanRow> rows_;
+  bool measures_ = false, threaded_ = false;  // whether the limit may grow; whether jobs are on threads
+  int limit_ = 1, proven_ = 1;                // of jobs at a time, and how many of them are known to pay
+  Pace pace_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::list<Job> jobs_;           // being made
   std::set<std::size_t> failed_;  // in this call, or left out because of such a row
   std::set<std::size_t> alone_;   // found no room beside others
   std::string last_error_;
-  std::optional<Failure> internal_failure_;  // ends the program, but not before the rest of its group is saved
+  std::optional<Failure> internal_failure_;  // ends the program, but not before the others are saved
   PlanOutcome outcome_;
 };
 
@@ -217,6 +360,8 @@ std::vector<Field> plan_fields(PlanSettings& settings) {
           {"plan.share", &settings.share, {}, "--share", "I/N: the I-th of N shares of the rows, for job arrays"},
           {"plan.group_size", &settings.group_size, between(1, 1000), "--group-size",
            "most students trained together, on the same batches; 1: one after another"},
+          {"plan.jobs", &settings.jobs, one_of_or_between({"auto"}, 1, 64), "--jobs",
+           "rows made at a time, each on a thread; auto: on a GPU as many as gain by it, measured, else 1"},
           {"plan.anew",
            &settings.anew,
            {},

@@ -88,13 +88,15 @@ void wait_for_steps(Learners& learners, Position here) {
 }
 
 // The steps of one epoch from `from` on. Returns false where a signal asked to stop.
-bool run_epoch(BatchStream& stream, Learners& learners, Position from, Progress& progress, const std::string& label) {
+bool run_epoch(BatchStream& stream, Learners& learners, Position from, Progress& progress, const std::string& label,
+               Pace::Lane* lane) {
   const std::int64_t steps = stream.steps_per_epoch();
   stream.begin_epoch(from.epoch);
   std::int64_t step = from.step;
   for (bool stops = false; step < steps && !stops; ++step) {
-    const auto start = Clock::now();
     const Position here{from.epoch, step};
+    if (lane != nullptr) lane->step([&] { wait_for_steps(learners, here); });
+    const auto start = Clock::now();
     const auto due = learners.at(here);
     if (due.empty()) continue;  // those that stood here have failed, the others are further on
     const Batch batch = stream.batch(step, questions_of(due));
@@ -114,17 +116,22 @@ bool run_epoch(BatchStream& stream, Learners& learners, Position from, Progress&
 
 }  // namespace
 
-FitResult fit(BatchStream& stream, const std::vector<Learner*>& all, ProgressStyle style, const OnFailure& on_failure) {
+FitResult fit(BatchStream& stream, const std::vector<Learner*>& all, ProgressStyle style, const OnFailure& on_failure,
+              const Companions& others) {
   Learners learners(all, on_failure);
   const Learner* behind = learners.furthest_behind();
   if (behind == nullptr) return {0, learners.failures()};
   const std::int64_t epochs = learners.epochs(), steps = stream.steps_per_epoch();
   Progress progress(style, epochs * steps, behind->position().epoch * steps + behind->position().step);
+  std::optional<Pace::Lane> lane;
+  if (others.pace != nullptr) lane.emplace(*others.pace);
 
   for (; behind != nullptr && stop_request() == 0; behind = learners.furthest_behind()) {
     const Position from = behind->position();
-    const bool whole = run_epoch(stream, learners, from, progress,
-                                 "epoch " + std::to_string(from.epoch + 1) + "/" + std::to_string(epochs));
+    const bool whole =
+        run_epoch(stream, learners, from, progress,
+                  others.label + "epoch " + std::to_string(from.epoch + 1) + "/" + std::to_string(epochs),
+                  lane ? &*lane : nullptr);
     progress.clear();
     learners.each(standing_at({from.epoch, steps}), [](Learner& learner) { learner.finish_epoch(); });
     if (whole) continue;

@@ -49,6 +49,12 @@ std::vector<NamedTensor> all_of(std::vector<NamedTensor> tensors, const std::vec
 
 at::Device device_of(const Classifier& model) { return model.parameters().at(0).tensor.device(); }
 
+// In host memory, as files have them: they stay what they are while training goes on.
+void copy_to_host(std::vector<NamedTensor>& tensors) {
+  for (auto& [name, tensor] : tensors)
+    tensor = tensor.detach().to(at::kCPU, /*non_blocking=*/false, /*copy=*/true).contiguous();
+}
+
 }  // namespace
 
 Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_epoch)
@@ -75,6 +81,7 @@ double Learner::epochs_done() const {
 }
 
 void Learner::train_step(const Batch& batch) {
+  if (saving_.valid() && saving_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) wait_for_saving();
   setup_.model->set_training(true);
   const auto prepare = [&] {
     optimizer_.set_rate(rate_at(position_.epoch, position_.step));
@@ -189,8 +196,8 @@ void Learner::warn_of_divergence(double loss, const std::optional<Metrics>& metr
                setup_.teachers.empty() ? "" : " or --kd-weight (docs/method.md)");
 }
 
-void Learner::log_epoch(const std::optional<Metrics>& metrics, const std::optional<Metrics>& of_average,
-                        double evaluation_seconds) {
+nlohmann::ordered_json Learner::log_epoch(const std::optional<Metrics>& metrics,
+                                          const std::optional<Metrics>& of_average, double evaluation_seconds) {
   const auto means = sums_.means();
   const auto terms =
       std::ranges::count_if(means, [](const auto& mean) { return mean.name != "loss" && mean.name != kGradientNorm; });
@@ -214,11 +221,10 @@ void Learner::log_epoch(const std::optional<Metrics>& metrics, const std::option
   const double rate = epoch_seconds_ > 0 ? static_cast<double>(sums_.samples()) / epoch_seconds_ : 0;
   line["images_per_s"] = rate;
   line["seconds"] = epoch_seconds_ + evaluation_seconds;
-  if (!metric_log_) metric_log_.emplace(dir_.metrics(), position_.epoch);
-  metric_log_->append(line);
   spdlog::info("{}  {:.0f} images/s", text, rate);
   spdlog::debug("{}evaluated in {:.1f} s, trained in {:.1f} s", setup_.label, evaluation_seconds, epoch_seconds_);
   warn_of_divergence(line["train_loss"].get<double>(), metrics);
+  return line;
 }
 
 nlohmann::json Learner::about_weights(const std::optional<Metrics>& metrics) const {
@@ -236,28 +242,54 @@ void Learner::finish_epoch() {
     if (average_) of_average = evaluate(average_->model(), "averaged weights' ");
   }
   const double evaluation_seconds = seconds_since(start);
-  log_epoch(metrics, of_average, evaluation_seconds);
+  const auto line = log_epoch(metrics, of_average, evaluation_seconds);
   total_seconds_ += evaluation_seconds;
-
-  nlohmann::json about = about_weights(metrics);
-  save_weights(dir_.last(), *setup_.model, about);
-  if (average_) save_weights(dir_.ema(), average_->model(), about_weights(of_average));
-  if (metrics && is_best(*metrics)) {
-    best_ = {position_.epoch, metrics->values.at(find_metric_column(setup_.best)->key), {}};
-    for (const auto& [name, tensor] : model_state(*setup_.model))
-      best_.weights.push_back({name, tensor.detach().clone()});
-    about["selected_on"] = setup_.watched.name;
-    save_weights(dir_.best(), *setup_.model, about);
-  }
+  const std::int64_t epoch = position_.epoch;
+  const nlohmann::json about = about_weights(metrics), about_average = about_weights(of_average);
   sums_.clear();
   epoch_seconds_ = 0;
-  position_ = {position_.epoch + 1, 0};
-  ekd::save_checkpoint(dir_.checkpoint(), checkpoint());
+  position_ = {epoch + 1, 0};
+
+  Checkpoint now = host_checkpoint();
+  const bool best = metrics && is_best(*metrics);
+  if (best) now.best = best_ = {epoch, metrics->values.at(find_metric_column(setup_.best)->key), now.model};
+  std::vector<NamedTensor> averaged;
+  if (average_) copy_to_host(averaged = model_state(average_->model()));
+  save([this, now = std::move(now), averaged = std::move(averaged), line, epoch, best, about, about_average] {
+    const ModelSpec& spec = setup_.model->spec();
+    if (!metric_log_) metric_log_.emplace(dir_.metrics(), epoch);
+    metric_log_->append(line);
+    save_weights(dir_.last(), spec, now.model, about);
+    if (average_) save_weights(dir_.ema(), spec, averaged, about_average);
+    if (best) {
+      nlohmann::json about_best = about;
+      about_best["selected_on"] = setup_.watched.name;
+      save_weights(dir_.best(), spec, now.model, about_best);
+    }
+    ekd::save_checkpoint(dir_.checkpoint(), now);
+  });
+  if (finished()) wait_for_saving();
 }
 
 void Learner::save_checkpoint() {
   check_all("after", position_);
-  ekd::save_checkpoint(dir_.checkpoint(), checkpoint());
+  save([this, now = host_checkpoint()] { ekd::save_checkpoint(dir_.checkpoint(), now); });
+  wait_for_saving();
+}
+
+void Learner::save(std::function<void()> write) {
+  wait_for_saving();
+  saving_ = std::async(std::launch::async, std::move(write));
+}
+
+void Learner::wait_for_saving() {
+  if (saving_.valid()) saving_.get();
+}
+
+Checkpoint Learner::host_checkpoint() const {
+  Checkpoint now = checkpoint();
+  for (auto* tensors : {&now.model, &now.objective, &now.optimizer, &now.average}) copy_to_host(*tensors);
+  return now;
 }
 
 Checkpoint Learner::checkpoint() const {

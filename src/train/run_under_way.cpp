@@ -132,7 +132,8 @@ void RunUnderWay::begin(SharedSetup& shared, const std::vector<std::string>& gro
   if (take_finished()) return;
   if (run_state(request_.run_dir) == RunState::kFinished && !path_exists(dir_->checkpoint()))
     throw WeightsError(dir_->checkpoint().string() + ": no such file; without it this finished run cannot go on");
-  const std::string label = group.empty() ? "" : request_.run_dir.filename().string() + ": ";
+  const bool among_others = !group.empty() || request_.pace != nullptr;
+  const std::string label = among_others ? request_.run_dir.filename().string() + ": " : "";
   calibrate_teachers(shared);
   LearnerSetup setup = learner_setup(request_, setup_, shared, label);
   setup.work = work();
@@ -207,7 +208,9 @@ void RunUnderWay::complete(const SharedSetup& shared) {
 }
 
 void RunUnderWay::stop(int request) {
-  record_->end("stopped", request == kDeadline ? "out of time" : "signal " + std::to_string(request));
+  record_->end("stopped", request == kDeadline  ? "out of time"
+                          : request == kGivenUp ? "the program ended by an error in another run"
+                                                : "signal " + std::to_string(request));
   spdlog::info("{}: stopped at {}; {} goes on", learner_->folder(), learner_->place(), request_.goes_on);
   outcome_.stopped = request;
   trains_ = false;

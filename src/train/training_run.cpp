@@ -1,9 +1,14 @@
 #include "ekd/train/training_run.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <algorithm>
 #include <deque>
+#include <optional>
 
 #include "ekd/augment/augmentation.h"
+#include "ekd/core/device.h"
+#include "ekd/core/own_stream.h"
 #include "ekd/core/signals.h"
 #include "ekd/losses/combination.h"
 #include "ekd/losses/distillation.h"
@@ -64,6 +69,8 @@ class Trainings {
   void train() {
     const TrainingRequest* request = any_request();
     if (request == nullptr) return;
+    std::optional<OnOwnStream> own_stream;
+    if (request->pace != nullptr) own_stream.emplace(resolve_device(request->config.run.device));
     SharedSetup shared = prepare_shared(request->config);
     each([&](RunUnderWay& run) { run.prepare(shared); });
     if (any_request() == nullptr) return;
@@ -89,7 +96,14 @@ class Trainings {
       owners.push_back(i);
     }
     const auto failed = [&](std::size_t i, const Failure& failure) { fail(owners[i], failure); };
-    return fit(stream, learners, progress, failed).stopped;
+    return fit(stream, learners, progress, failed, companions()).stopped;
+  }
+
+  Companions companions() const {
+    const TrainingRequest& first = runs_.front().request();
+    if (first.pace == nullptr) return {};
+    const std::string name = first.run_dir.filename().string();
+    return {first.pace, runs_.size() == 1 ? name + ": " : fmt::format("{} and {} more: ", name, runs_.size() - 1)};
   }
 
   std::deque<RunUnderWay> runs_;

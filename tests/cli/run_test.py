@@ -1,5 +1,6 @@
 """`ekd run` and scripts/reproduce_cifar100.sh through the real binary."""
 
+import hashlib
 import json
 import random
 import signal
@@ -106,6 +107,51 @@ class RunTest(unittest.TestCase):
         self.assertIn("not finite", result.stderr)
         self.assertEqual(self.states(), {"a": "failed", "b": "done", "kd": "pending", "alone": "done", "both": "pending"})
 
+    def test_jobs_at_a_time_make_what_one_after_another_do(self):
+        self.call()
+        expected = self.files()
+        alone = (self.out / "a-s0/log.txt").read_text().splitlines()
+        self.out = Path(self.folder.name) / "jobs"
+        result = self.call("--jobs", "2")
+        self.assertEqual(self.files(), expected)
+        self.assertIn("a-s0: epoch 1/2", result.stderr)
+        # Each run's log has its own lines alone.
+        ours = [line.removeprefix("a-s0: ") for line in (self.out / "a-s0/log.txt").read_text().splitlines()]
+        self.assertEqual([line.split("  ")[0] for line in ours[1:]], [line.split("  ")[0] for line in alone[1:]])
+
+    def files(self):
+        """Checksums of every run's weights and answers."""
+        return {f"{run}/{name}": hashlib.sha256((self.out / f"{run}-s0/{name}.safetensors").read_bytes()).hexdigest()
+                for run in ("a", "b", "kd") for name in ("last", "best", "predictions")}  # fmt: skip
+
+    def test_a_signal_stops_all_jobs_and_they_go_on(self):
+        self.call()
+        expected = self.numbers()
+        self.out = Path(self.folder.name) / "stopped"
+        process = subprocess.Popen(self.command("--jobs", "2", "--set", "optim.epochs=400"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+        checkpoints = [self.out / f"{name}-s0/checkpoint.safetensors" for name in ("a", "b")]
+        deadline = time.time() + 60
+        while not all(path.exists() for path in checkpoints) and time.time() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual([self.states()[name] for name in ("a", "b")], ["stopped", "stopped"])
+        self.out = Path(self.folder.name) / "killed"
+        process = subprocess.Popen(self.command("--jobs", "3"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+        time.sleep(1.5)
+        process.kill()
+        process.wait()
+        self.call("--jobs", "2")
+        self.assertEqual(self.numbers(), expected)
+
+    def test_a_failing_job_leaves_those_beside_it_alone(self):
+        plan = json.loads(json.dumps(PLAN))
+        plan["runs"][0]["config"] = {"optim": {"lr": 1e30}}
+        self.plan.write_text(json.dumps(plan))
+        self.assertIn("not finite", self.call("--jobs", "2", code=5).stderr)
+        self.assertEqual(self.states(), {"a": "failed", "b": "done", "kd": "pending", "both": "pending"})
+
     def test_two_processes_share_a_plan(self):
         processes = [subprocess.Popen(self.command("--share", f"{i}/2"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment())
                      for i in (1, 2)]
@@ -118,7 +164,7 @@ class RunTest(unittest.TestCase):
 
     def test_errors(self):
         for arguments, words in ((["--budget", "soon"], "--budget: takes a time"), (["--share", "3/2"], "--share: takes I/N"),
-                                 (["--only", "c"], "'c' is no row"), (["--set", "optim.epoch=2"], "did you mean optim.epochs?")):
+                                 (["--only", "c"], "'c' is no row"), (["--jobs", "0"], "auto, or a number in [1, 64]"), (["--set", "optim.epoch=2"], "did you mean optim.epochs?")):
             result = self.call(*arguments, code=2)
             self.assertIn(words, result.stderr)
             self.assertEqual(len([line for line in result.stderr.splitlines() if line.startswith("error: ")]), 1)

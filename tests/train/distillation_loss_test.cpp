@@ -44,6 +44,7 @@ TEST(DistillationLoss, ItsOwnTensorsAreTrainedAndSavedBesideTheNetwork) {
   EXPECT_FALSE(at::equal(state[0].tensor, start));
   EXPECT_GT(state[1].tensor.abs().max().item<double>(), 0);
 
+  training.learner().wait_for_saving();
   const auto saved = names_in(training.dir().checkpoint());
   for (const auto* name : {"objective.loss.projection", "objective.loss.mean", "optim.loss.projection"})
     EXPECT_TRUE(saved.contains(name)) << name;

@@ -38,6 +38,7 @@ TEST_P(Overfit, OneBatch) {
   const Batch batch = training.stream().batch(0);
   for (int step = 0; step < 25; ++step) training.learner().train_step(batch);
   training.learner().finish_epoch();
+  training.learner().wait_for_saving();
   const double mean_ce = read_metrics(training.dir().metrics()).at(0).at("train_ce").get<double>();
   EXPECT_LT(mean_ce, 0.8);  // over all steps, the first of which has about log 4 = 1.39
 }
@@ -59,6 +60,14 @@ TEST(Fit, NonFiniteLossStopsAndKeepsTheCheckpoint) {
   EXPECT_ERROR(training.train_until({1, 0}), NonFiniteError, "the loss term 'ce' is not finite at epoch 1/2, step 2/");
   EXPECT_FALSE(std::filesystem::exists(training.dir().checkpoint()));
   EXPECT_THROW(training.learner().save_checkpoint(), NonFiniteError);
+}
+
+TEST(Fit, WhatGoesWrongWithASaveIsToldByWhatComesNext) {
+  const test::TemporaryFolder folder;
+  Training training({.epochs = 3}, folder / "run");
+  std::filesystem::create_directory(training.dir().checkpoint());
+  training.train_until({1, 0});
+  EXPECT_ERROR(training.train_until({2, 0}), IoError, "cannot write: is a folder");
 }
 
 // A loss whose value is finite in the first step, and whose gradient has about this many digits.

@@ -26,8 +26,10 @@ class GroupTest : public ::testing::Test {
  protected:
   GroupTest() {
     spdlog::set_level(spdlog::level::off);
-    for (const auto& [name, seed] : {std::pair("t0", 100), std::pair("t1", 101)})
-      save_weights(teacher(name), *make_model({.name = "shufflenet_v1", .classes = 4}, seed), {});
+    for (const auto& [name, seed] : {std::pair("t0", 100), std::pair("t1", 101)}) {
+      const auto model = make_model({.name = "shufflenet_v1", .classes = 4}, seed);
+      save_weights(teacher(name), model->spec(), model_state(*model), {});
+    }
   }
   ~GroupTest() override {
     set_stop_deadline(std::chrono::steady_clock::time_point::max());

@@ -36,6 +36,9 @@ at::ScalarType image_dtype(Precision precision);
 // share a core take many times as long. Where more are asked for, a warning says so.
 void set_threads(std::int64_t threads);
 
+// From now on set_threads sees one part of so many of the cores, on this thread.
+void share_cores(int among);
+
 // Deterministic algorithms on CUDA, at a cost; the CPU's are deterministic for a fixed number of threads. Call before
 // CUDA starts.
 void set_deterministic(bool deterministic);

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace ekd {
 
@@ -10,7 +11,7 @@ namespace ekd {
 void set_up_log(int verbosity);
 
 // A run's log while it lives: what the console shows, without colour, appended. Several may be open: a line goes to all
-// of them, or where a LogScope says.
+// that its own thread has opened, or where a LogScope says.
 class LogFile {
  public:
   // Throws IoError.
@@ -22,9 +23,11 @@ class LogFile {
   // Writes a text that the console need not show. After a failure, which error() tells, nothing more is written.
   void append(std::string_view text);
   const std::string& error() const { return error_; }
+  std::thread::id thread() const { return thread_; }
 
  private:
   std::string path_, error_;
+  std::thread::id thread_ = std::this_thread::get_id();
   int file_ = -1;
 };
 

@@ -21,12 +21,15 @@ void open_standard_streams();
 // From this moment on stop_request() answers kDeadline.
 void set_stop_deadline(std::chrono::steady_clock::time_point deadline);
 
-inline constexpr int kDeadline = -1;
+inline constexpr int kDeadline = -1, kGivenUp = -2;
 
-// 0: go on; kDeadline; else the signal that asked the program to stop.
+// From now on stop_request() answers kGivenUp: the program ends by an error, and what goes on beside it is to be saved.
+void give_up();
+
+// 0: go on; kDeadline, kGivenUp; else the signal that asked the program to stop.
 int stop_request();
 
-// How the program ends after `request` was obeyed: 128 + signal (130 for SIGINT, 143 for SIGTERM), 0 after a deadline.
+// How the program ends after `request` was obeyed: 128 + signal (130 for SIGINT, 143 for SIGTERM), else 0.
 int stop_exit_code(int request);
 
 }  // namespace ekd

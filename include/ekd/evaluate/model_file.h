@@ -42,7 +42,8 @@ LoadedModel load_model(const ModelSource& source, const std::string& fallback_mo
 // where it can be told: another network's, or names with something before them.
 void copy_weights(const TensorFile& file, const Classifier& model);
 
-// Weights of `model` with metadata: kind, model, classes, and what `more` holds. Throws IoError.
-void save_weights(const std::filesystem::path& path, const Classifier& model, const nlohmann::json& more);
+// A network's state (model_state) with metadata: kind, model, classes, and what `more` holds. Throws IoError.
+void save_weights(const std::filesystem::path& path, const ModelSpec& spec, const std::vector<NamedTensor>& state,
+                  const nlohmann::json& more);
 
 }  // namespace ekd

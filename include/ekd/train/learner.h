@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -69,10 +71,15 @@ class Learner {
   void add_seconds(double seconds);
 
   // After the last step of an epoch: metrics, best, weights, checkpoint. Throws NonFiniteError before anything is
-  // saved.
+  // saved. Files are written from copies, on a thread of their own, while the next epoch is trained; what goes wrong
+  // with them is thrown by a later step or save. After the last epoch they are written on return.
   void finish_epoch();
 
-  // Saves a checkpoint in the middle of an epoch. Throws NonFiniteError before anything is saved.
+  // Waits until files are written. Throws what went wrong with them.
+  void wait_for_saving();
+
+  // Saves a checkpoint in the middle of an epoch; it is written on return. Throws NonFiniteError before anything is
+  // saved.
   void save_checkpoint();
 
   // What is logged from now on goes to this file, too.
@@ -102,13 +109,15 @@ class Learner {
   bool is_best(const Metrics& metrics) const;
   void warn_of_divergence(double loss, const std::optional<Metrics>& metrics);
   Checkpoint checkpoint() const;
+  Checkpoint host_checkpoint() const;
+  void save(std::function<void()> write);
   double epochs_done() const;
   std::string place_of(Position at) const;
   bool evaluates() const;
   Metrics evaluate(Classifier& model, const std::string& whose) const;
   nlohmann::json about_weights(const std::optional<Metrics>& metrics) const;
-  void log_epoch(const std::optional<Metrics>& metrics, const std::optional<Metrics>& of_average,
-                 double evaluation_seconds);
+  nlohmann::ordered_json log_epoch(const std::optional<Metrics>& metrics, const std::optional<Metrics>& of_average,
+                                   double evaluation_seconds);
 
   LearnerSetup setup_;
   const RunDir& dir_;
@@ -123,8 +132,9 @@ class Learner {
   std::string began_on_;
   std::optional<double> smallest_loss_;  // of the epochs so far
   bool diverges_ = false;                // has been said
-  std::optional<MetricLog> metric_log_;  // from the first line on
-  StepGraph steps_;                      // the last member, the first to go: it waits for steps that work on the others
+  std::optional<MetricLog> metric_log_;  // from the first line on; the saving thread's
+  StepGraph steps_;                      // goes before what its steps work on, and waits for them
+  std::future<void> saving_;  // the first to go, and waits likewise: of the last save, until it has been asked
 };
 
 }  // namespace ekd

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ekd/core/device.h"
+#include "ekd/core/own_stream.h"
 #include "ekd/kernels/fused.h"
 #include "kernels/cuda_launch.h"
 #include "kernels/fused/cpu.h"
@@ -76,7 +77,7 @@ void launch_fused(const FusedTask& task, c10::Device device) {
 
 #ifdef EKD_WITH_CUDA
 struct SideStream::Cuda {
-  explicit Cuda(c10::Device device) : side(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {}
+  explicit Cuda(c10::Device device) : own(device), side(own.get()) {}
 
   c10::cuda::CUDAStream current() const { return c10::cuda::getCurrentCUDAStream(side.device_index()); }
 
@@ -87,7 +88,8 @@ struct SideStream::Cuda {
     event.block(later);
   }
 
-  c10::cuda::CUDAStream side;
+  OwnStream own;
+  const c10::cuda::CUDAStream& side;
 };
 #else
 struct SideStream::Cuda {};

@@ -28,12 +28,13 @@ def replace_between(text, name, content):
     return head + begin + content.strip("\n") + "\n" + closed + tail
 
 
-def fill(path, tables):
-    """Replaces the tables of a Markdown file, by name. ValueError where it has no place for one."""
+def fill(path, tables, optional=()):
+    """Replaces the tables of a Markdown file, by name. ValueError where it has no place for one, unless that is among the optional."""
     text = path.read_text(encoding="utf-8")
     try:
         for name, table in tables.items():
-            text = replace_between(text, name, table)
+            if name not in optional or f"<!-- {name}:begin -->" in text:
+                text = replace_between(text, name, table)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     path.write_text(text, encoding="utf-8")

@@ -196,7 +196,7 @@ def main(arguments=None):
     parser.add_argument("benchmark", type=Path, help="what benchmark.py --json wrote")
     parser.add_argument("machine", type=Path, help="what measure_machine.py --json wrote")
     parser.add_argument("--docs", type=Path, help="fill the tables of this Markdown file")
-    parser.add_argument("--kind", help="of the machine: fill the tables machine-KIND and benchmark-KIND alone")
+    parser.add_argument("--kind", help="of the machine: fill the tables machine-KIND, benchmark-KIND and, where the file has them, costs-KIND and roofline-KIND")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(arguments)
     try:
@@ -204,9 +204,9 @@ def main(arguments=None):
         rows = roofline(results, machine)
         tables = {"machine": machine_table(machine), "benchmark": rate_table(results), "costs": cost_table(results), "roofline": roofline_table(rows)}
         if options.kind:
-            tables = {f"{name}-{options.kind}": tables[name] for name in ("machine", "benchmark")}
+            tables = {f"{name}-{options.kind}": table for name, table in tables.items()}
         if options.docs:
-            fill(options.docs, tables)
+            fill(options.docs, tables, optional=(f"costs-{options.kind}", f"roofline-{options.kind}"))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except (KeyError, TypeError) as error:

@@ -211,6 +211,13 @@ class Roofline(CliTest):
         self.assertEqual(docs.read_text().count("| a machine"), 2)  # its own table beside the first
         self.assertEqual(said.getvalue().count("| a machine"), 1)
 
+        with contextlib.redirect_stdout(io.StringIO()):
+            roofline.main(arguments + ["--kind", "gpu"])  # which has places for all four
+        gpu = docs.read_text().partition("<!-- machine-gpu:begin -->")[2]
+        self.assertEqual(gpu.count("| a machine"), 1)
+        self.assertEqual(gpu.count("100 (90–110)"), 3)
+        self.assertEqual(gpu.partition("<!-- roofline-gpu:begin -->")[2].count(f" {row['limit']['memory']:.0f} |"), 1)
+
         docs.write_text("no marks\n")
         with self.assertRaisesRegex(SystemExit, "error: .*has no lines"):
             roofline.main(arguments)

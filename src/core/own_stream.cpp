@@ -2,11 +2,13 @@
 
 #ifdef EKD_WITH_CUDA
 #include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGraphsC10Utils.h>
 #include <c10/cuda/CUDAGuard.h>
 
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 #endif
 
@@ -19,19 +21,19 @@ namespace {
 // joined to a recording belongs to it until the recording ends, whoever holds it.
 class FreeStreams {
  public:
-  c10::cuda::CUDAStream take(c10::DeviceIndex device) {
+  c10::cuda::CUDAStream take(c10::DeviceIndex device, Comes comes) {
     const std::lock_guard lock(mutex_);
-    auto& streams = by_device_[device];
+    auto& streams = of_kind_[{device, comes}];
     const auto found = std::ranges::find_if_not(streams, is_recorded);
-    if (found == streams.end()) return make(device);
+    if (found == streams.end()) return make(device, comes);
     const auto stream = *found;
     streams.erase(found);
     return stream;
   }
 
-  void give_back(const c10::cuda::CUDAStream& stream) {
+  void give_back(const c10::cuda::CUDAStream& stream, Comes comes) {
     const std::lock_guard lock(mutex_);
-    by_device_[stream.device_index()].push_back(stream);
+    of_kind_[{stream.device_index(), comes}].push_back(stream);
   }
 
  private:
@@ -40,15 +42,20 @@ class FreeStreams {
     return cudaStreamIsCapturing(stream.stream(), &status) != cudaSuccess || status != cudaStreamCaptureStatusNone;
   }
 
-  static c10::cuda::CUDAStream make(c10::DeviceIndex device) {
+  static c10::cuda::CUDAStream make(c10::DeviceIndex device, Comes comes) {
     const c10::cuda::CUDAGuard guard(device);
+    // A pass may ask for one while its step is recorded, of which this is no part.
+    const c10::cuda::CUDAStreamCaptureModeGuard relaxed(cudaStreamCaptureModeRelaxed);
+    int least = 0, greatest = 0;
+    C10_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&least, &greatest));
     cudaStream_t stream = nullptr;
-    C10_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    C10_CUDA_CHECK(
+        cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, comes == Comes::kFirst ? greatest : least));
     return c10::cuda::getStreamFromExternal(stream, device);
   }
 
   std::mutex mutex_;
-  std::map<c10::DeviceIndex, std::vector<c10::cuda::CUDAStream>> by_device_;
+  std::map<std::pair<c10::DeviceIndex, Comes>, std::vector<c10::cuda::CUDAStream>> of_kind_;
 };
 
 FreeStreams& free_streams() {
@@ -58,9 +65,9 @@ FreeStreams& free_streams() {
 
 }  // namespace
 
-OwnStream::OwnStream(c10::Device device)
-    : stream_(free_streams().take(device.has_index() ? device.index() : c10::DeviceIndex{0})) {}
-OwnStream::~OwnStream() { free_streams().give_back(stream_); }
+OwnStream::OwnStream(c10::Device device, Comes comes)
+    : comes_(comes), stream_(free_streams().take(device.has_index() ? device.index() : c10::DeviceIndex{0}, comes)) {}
+OwnStream::~OwnStream() { free_streams().give_back(stream_, comes_); }
 
 struct OnOwnStream::Cuda {
   explicit Cuda(c10::Device device) : own(device), guard(own.get()) {}

@@ -75,6 +75,20 @@ T& capsule_of(AutogradContext* context, const char* name) {
   return static_cast<T&>(*context->saved_data.at(name).toCapsule());
 }
 
+}  // namespace
+
+// The end of a block, max(norm(z) + residual, 0). The convolution that reads it first may make its values, and, since
+// others read what that one hands on, apply its ReLU's mask to the gradient and take the norm's slopes; else it does so
+// itself.
+struct FusedPass::Joint : torch::CustomClassHolder {
+  explicit Joint(c10::intrusive_ptr<FusedLink> of) : link(std::move(of)) {}
+  c10::intrusive_ptr<FusedLink> link;
+  bool reader_joins = false;  // its values are not there before the reader has made them
+  bool reader_masks = false;
+};
+
+namespace {
+
 // What an operation and its backward know of each other.
 struct FusedStep : torch::CustomClassHolder {
   c10::intrusive_ptr<FusedLink> before, after;  // of what it reads (null: plain), and of its result
@@ -84,6 +98,8 @@ struct FusedStep : torch::CustomClassHolder {
   SideStream* beside = nullptr;
   c10::intrusive_ptr<torch::CustomClassHolder> owner;  // of `beside`
   bool depthwise = false;
+  c10::intrusive_ptr<FusedLink> joined;  // of the join whose result it reads, where it masks that one's gradient
+  FusedInput joining;                    // forward: the join that it makes on the way, or nothing
 
   FusedInput reading(const at::Tensor& x) const { return {x, {}, before ? &before->norm : nullptr}; }
   // The gradient by the result, as it came from the result's readers.
@@ -94,32 +110,40 @@ struct FusedStep : torch::CustomClassHolder {
 };
 using StepPointer = c10::intrusive_ptr<FusedStep>;
 
+// The result and, where `passes` says so, the input handed on: another reader's gradient, which comes back that way, is
+// added by the kernel that makes the convolution's own.
 struct FusedConvFunction : torch::autograd::Function<FusedConvFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& /*anchor*/,
-                            const std::optional<at::Tensor>& added, const StepPointer& step) {
+  static variable_list forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& /*anchor*/,
+                               const std::optional<at::Tensor>& added, const std::optional<at::Tensor>& joined_z,
+                               const StepPointer& step, bool passes) {
     const at::Tensor moments = step->after ? step->after->norm.moments : at::Tensor();
-    const at::Tensor y = step->depthwise
-                             ? fused_depthwise(step->reading(x), step->shuffle, step->conv, moments)
-                             : fused_conv(step->reading(x), step->conv, added.value_or(at::Tensor()), moments);
-    context->save_for_backward({x, y});
+    const FusedInput read = step->joining.joined.defined() ? std::exchange(step->joining, {}) : step->reading(x);
+    const at::Tensor y = step->depthwise ? fused_depthwise(read, step->shuffle, step->conv, moments)
+                                         : fused_conv(read, step->conv, added.value_or(at::Tensor()), moments);
+    context->set_materialize_grads(false);
+    context->save_for_backward({x, y, joined_z.value_or(at::Tensor())});
     context->saved_data["step"] = capsule(step);
     context->saved_data["adds"] = added.has_value();
-    return y;
+    return passes ? variable_list{y, x.detach()} : variable_list{y};
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const auto saved = context->get_saved_variables();
+    TORCH_CHECK(grads[0].defined(), "nobody read a convolution's result");
     const at::Tensor &x = saved[0], grad = image_gradient(grads[0]);
     const FusedStep& step = capsule_of<FusedStep>(context, "step");
+    FusedRest rest{.z = saved[2], .norm = step.joined ? &step.joined->norm : nullptr};
+    if (grads.size() > 1 && grads[1].defined()) rest.added = image_gradient(grads[1]);
     const FusedInput result = step.result_gradient(grad, saved[1]), read = step.reading(x);
     at::Tensor grad_x;
     if (step.depthwise) {
       grad_x = fused_depthwise_gradients(result, read, step.shuffle, step.conv, step.sums, step.bad);
     } else {
-      grad_x = fused_conv_gradients(result, read, step.conv, step.sums, step.bad, context->needs_input_grad(0),
+      grad_x = fused_conv_gradients(result, read, step.conv, step.sums, step.bad, context->needs_input_grad(0), rest,
                                     *step.beside);
     }
-    return {grad_x, at::Tensor(), context->saved_data["adds"].toBool() ? grad : at::Tensor(), at::Tensor()};
+    return {grad_x,       at::Tensor(), context->saved_data["adds"].toBool() ? grad : at::Tensor(),
+            at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -145,20 +169,21 @@ struct FusedForkFunction : torch::autograd::Function<FusedForkFunction> {
 };
 
 // max(norm(z) + residual, 0), and the pooled shortcut's channels behind it.
-struct FusedJoinFunction : torch::autograd::Function<FusedJoinFunction> {
+template <class Joint>
+struct FusedJoinFunction : torch::autograd::Function<FusedJoinFunction<Joint>> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& z, const at::Tensor& /*anchor*/,
                             const std::optional<at::Tensor>& residual, const std::optional<at::Tensor>& shortcut,
-                            const c10::intrusive_ptr<FusedLink>& link) {
+                            const c10::intrusive_ptr<Joint>& joint) {
     const std::int64_t channels = z.size(1) + (shortcut ? shortcut->size(1) : 0);
     const at::Tensor y =
         at::empty({z.size(0), channels, z.size(2), z.size(3)}, z.options(), at::MemoryFormat::ChannelsLast);
-    fused_join({z, {}, &link->norm}, residual.value_or(at::Tensor()), y);
+    if (!joint->reader_joins) fused_join({z, {}, &joint->link->norm}, residual.value_or(at::Tensor()), y);
     if (shortcut) {
       fused_pool(*shortcut, y);
       context->saved_data["shortcut"] = shortcut->sizes().vec();
     }
     context->save_for_backward({z, y});
-    context->saved_data["link"] = capsule(link);
+    context->saved_data["joint"] = capsule(joint);
     context->saved_data["adds"] = residual.has_value();
     return y;
   }
@@ -166,8 +191,9 @@ struct FusedJoinFunction : torch::autograd::Function<FusedJoinFunction> {
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const auto saved = context->get_saved_variables();
     const at::Tensor grad = image_gradient(grads[0]);
-    const FusedLink& link = capsule_of<FusedLink>(context, "link");
-    const at::Tensor masked = fused_join_gradient(grad, saved[1], {saved[0], {}, &link.norm});
+    const auto& joint = capsule_of<Joint>(context, "joint");
+    const at::Tensor masked =
+        joint.reader_masks ? grad : fused_join_gradient(grad, saved[1], {saved[0], {}, &joint.link->norm});
     at::Tensor pooled;
     if (context->saved_data.count("shortcut") != 0)
       pooled = fused_pool_gradient(grad, context->saved_data["shortcut"].toIntVector());
@@ -239,8 +265,14 @@ Activation with_pass(at::Tensor tensor, std::shared_ptr<FusedPass> pass) {
 
 const std::shared_ptr<FusedPass>& pass_of(const Activation& x) { return x.pass_; }
 
-at::Tensor Activation::tensor() const& { return pending_ ? pass_->materialised(*this) : values_; }
-at::Tensor Activation::tensor() && { return pending_ ? pass_->materialised(*this) : std::move(values_); }
+at::Tensor Activation::tensor() const& {
+  if (pending_) return pass_->materialised(*this);
+  return pass_ ? pass_->read(values_) : values_;
+}
+at::Tensor Activation::tensor() && {
+  if (pending_) return pass_->materialised(*this);
+  return pass_ ? pass_->read(values_) : std::move(values_);
+}
 
 FusedPass::FusedPass() = default;
 FusedPass::~FusedPass() = default;
@@ -289,8 +321,7 @@ Activation FusedPass::convolution(const Activation& x, const at::Tensor& weight,
       weight.size(1) == 1 && weight.size(2) == 3 && shape.groups > 1 && weight.size(0) == shape.groups;
   if (depthwise && added.defined())
     return with_pass(convolution(x, weight, shape).values_.add(added), shared_from_this());
-  const auto fork = forks_.find(added.unsafeGetTensorImpl());
-  const at::Tensor& addend = fork == forks_.end() ? added : fork->second.other;
+  const at::Tensor values = x.pending_ ? x.values_ : handed_on(x.values_), addend = handed_on(added);
   const auto step = c10::make_intrusive<FusedStep>();
   if (x.pending_) step->before = x.link_;
   step->conv = {arena_->rounded_weight(weight), shape.stride, shape.groups};
@@ -303,10 +334,45 @@ Activation FusedPass::convolution(const Activation& x, const at::Tensor& weight,
     step->beside = &arena_->beside;
     step->owner = arena_;
   }
-  Activation y =
-      with_pass(FusedConvFunction::apply(x.values_, anchor_, where_defined(addend), step), shared_from_this());
+  const bool passes = training_ && !depthwise && !x.pending_ && values.requires_grad();
+  at::Tensor joined_z;
+  if (const auto found = joints_.find(x.values_.unsafeGetTensorImpl()); found != joints_.end() && !depthwise) {
+    auto& [joined, z, residual, joint] = found->second;
+    if (joint->reader_joins && fused_conv_joins(step->conv)) {
+      step->joining = {z, residual, &joint->link->norm, joined};
+      joint->reader_joins = false;
+    }
+    if (passes && fused_conv_masks_joined(values.device())) {
+      step->joined = joint->link;
+      joined_z = z.detach();
+      joint->reader_masks = true;
+    }
+  }
+  settle(x.values_);
+  const variable_list results =
+      FusedConvFunction::apply(values, anchor_, where_defined(addend), where_defined(joined_z), step, passes);
+  if (passes) forks_.insert_or_assign(x.values_.unsafeGetTensorImpl(), Fork{x.values_, results[1]});
+  Activation y = with_pass(results[0], shared_from_this());
   y.link_ = step->after;
   return y;
+}
+
+void FusedPass::settle(const at::Tensor& values) {
+  const auto found = joints_.find(values.unsafeGetTensorImpl());
+  if (found == joints_.end()) return;
+  const auto& [joined, z, residual, joint] = found->second;
+  if (joint->reader_joins) fused_join({z, {}, &joint->link->norm}, residual, joined);
+  joints_.erase(found);
+}
+
+at::Tensor FusedPass::read(const at::Tensor& values) {
+  settle(values);
+  return handed_on(values);
+}
+
+at::Tensor FusedPass::handed_on(const at::Tensor& values) const {
+  const auto fork = forks_.find(values.unsafeGetTensorImpl());
+  return fork == forks_.end() ? values : fork->second.other;
 }
 
 c10::intrusive_ptr<FusedLink> FusedPass::make_link(std::int64_t channels) const {
@@ -317,6 +383,7 @@ c10::intrusive_ptr<FusedLink> FusedPass::make_link(std::int64_t channels) const 
 
 Activation FusedPass::norm_relu(const Activation& x, const BnParameters& parameters, const BnRunning& running,
                                 bool sole) {
+  settle(x.values_);
   const bool alone = sole && x.values_.use_count() == 1;  // a handle elsewhere could be read too
   const bool maker_completes = training_ && alone && !x.pending_ && x.link_ && !x.link_->bound;
   Activation y = with_pass(x.pending_ ? materialised(x) : x.values_, shared_from_this());
@@ -356,8 +423,17 @@ Activation FusedPass::norm_relu(const Activation& x, const BnParameters& paramet
 at::Tensor FusedPass::norm_add_relu(const Activation& x, const at::Tensor& residual, const BnParameters& parameters,
                                     const BnRunning& running, bool sole) {
   const Activation normalised = norm_relu(x, parameters, running, sole);
-  return FusedJoinFunction::apply(normalised.values_, anchor_, where_defined(residual), where_defined({}),
-                                  normalised.link_);
+  const auto joint = c10::make_intrusive<Joint>(normalised.link_);
+  joint->reader_joins = fused_conv_masks_joined(residual.device());
+  at::Tensor y = join(normalised, residual, {}, joint);
+  joints_.insert_or_assign(y.unsafeGetTensorImpl(), Joined{y, normalised.values_, residual, joint});
+  return y;
+}
+
+at::Tensor FusedPass::join(const Activation& z, const at::Tensor& residual, const at::Tensor& shortcut,
+                           const c10::intrusive_ptr<Joint>& joint) const {
+  return FusedJoinFunction<Joint>::apply(z.values_, anchor_, where_defined(handed_on(residual)),
+                                         where_defined(handed_on(shortcut)), joint);
 }
 
 bool FusedPass::takes_pooling(const Activation& x, const at::Tensor& shortcut) {
@@ -365,8 +441,7 @@ bool FusedPass::takes_pooling(const Activation& x, const at::Tensor& shortcut) {
 }
 
 Activation FusedPass::append_pooled(const Activation& x, const at::Tensor& shortcut) {
-  return with_pass(FusedJoinFunction::apply(x.values_, anchor_, where_defined({}), where_defined(shortcut), x.link_),
-                   shared_from_this());
+  return with_pass(join(x, {}, shortcut, c10::make_intrusive<Joint>(x.link_)), shared_from_this());
 }
 
 Activation FusedPass::shuffled(Activation x, std::int64_t groups) {
@@ -375,7 +450,7 @@ Activation FusedPass::shuffled(Activation x, std::int64_t groups) {
 }
 
 at::Tensor FusedPass::materialised(const Activation& x) {
-  const at::Tensor y = FusedJoinFunction::apply(x.values_, anchor_, where_defined({}), where_defined({}), x.link_);
+  const at::Tensor y = join(x, {}, {}, c10::make_intrusive<Joint>(x.link_));
   if (x.shuffle_ == 1) return y;
   return y.view({y.size(0), x.shuffle_, y.size(1) / x.shuffle_, y.size(2), y.size(3)})
       .transpose(1, 2)

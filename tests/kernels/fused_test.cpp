@@ -62,12 +62,13 @@ FusedNorm norm_over(std::int64_t channels) {
   return norm;
 }
 
-// max(norm(x), 0) of the batch in float64, differentiable.
-at::Tensor normalised(const at::Tensor& x, const FusedNorm& norm) {
+// norm(x) of the batch in float64, differentiable.
+at::Tensor before_relu(const at::Tensor& x, const FusedNorm& norm) {
   const auto shape = [](const at::Tensor& values) { return values.to(at::kDouble).view({1, -1, 1, 1}); };
   const at::Tensor mean = x.mean({0, 2, 3}, true), var = (x - mean).square().mean({0, 2, 3}, true);
-  return at::relu((x - mean) * (var + norm.eps).rsqrt() * shape(norm.weight) + shape(norm.bias));
+  return (x - mean) * (var + norm.eps).rsqrt() * shape(norm.weight) + shape(norm.bias);
 }
+at::Tensor normalised(const at::Tensor& x, const FusedNorm& norm) { return at::relu(before_relu(x, norm)); }
 
 // How far apart, beside the largest number: of one or two roundings to bfloat16 at most.
 void expect_close(const at::Tensor& actual, const at::Tensor& expected, double tolerance, const std::string& what) {
@@ -164,11 +165,15 @@ TEST_P(FusedConvolution, GivesResultsAndGradients) {
   expect_weight_gradient({grad_y}, {z}, plain_weight.grad());
 
   if (c.in % 2 != 0) return;
-  const FusedNorm untouched = [&] {
+  const at::Tensor other = images(z.sizes());
+  expect_close(fused_conv_input_gradient(grad, conv, z.sizes(), {z}, {other}), activated.grad() + other.to(at::kDouble),
+               1e-2, "gradient by the input, plain, with another's");
+  const auto with_own_slopes = [&] {
     FusedNorm norm = before;
     norm.slopes = fixed(kSlopeRows, c.in);
     return norm;
-  }();
+  };
+  const FusedNorm untouched = with_own_slopes();
   expect_close(fused_conv_input_gradient({grad_y}, conv, z.sizes(), {z, {}, &untouched}),
                activated.grad() * (activated > 0), 2e-2, "gradient by the input from a plain one, masked");
   const at::Tensor grad_z = fused_conv_input_gradient(grad, conv, z.sizes(), {z, {}, &before});
@@ -182,6 +187,30 @@ TEST_P(FusedConvolution, GivesResultsAndGradients) {
   const at::Tensor parameters = here(at::zeros({2 * c.in}));
   fused_norm_parameter_gradients({{before, c.in, 0}}, parameters);
   expect_close(parameters.narrow(0, 0, c.in), expected.sum({0, 2, 3}), 2e-2, "gradient by the bias");
+
+  // The end of a block: z is max(normalised `inner` + a residual, 0), whose mask is applied here.
+  if (fused_conv_masks_joined(z.device())) {
+    const at::Tensor inner = images(z.sizes()), y_joined = channels_last(z.clamp_min(0));
+    const FusedNorm end = with_own_slopes();
+    const at::Tensor masked_sum = (activated.grad() + other.to(at::kDouble)) * (y_joined > 0);
+    const at::Tensor joined = fused_conv_input_gradient(grad, conv, z.sizes(), {y_joined}, {other, inner, &end});
+    expect_close(joined, masked_sum, 1e-2, "gradient by the input, joined");
+    expect_close(end.slopes[kSlopeSum].to(at::kDouble) / kGradientOne, joined.to(at::kDouble).sum({0, 2, 3}), 1e-4,
+                 "joined slope's sum");
+    // `before` holds the moments of z: their mean is what is subtracted.
+    expect_close(end.slopes[kSlopeProduct].to(at::kDouble) / kGradientOne,
+                 (joined.to(at::kDouble) * (inner.to(at::kDouble) - z_mean)).sum({0, 2, 3}), 1e-4,
+                 "joined slope's product");
+  }
+
+  if (fused_conv_joins(conv)) {
+    const at::Tensor end = at::empty_like(z);
+    const at::Tensor behind = fused_conv({z, other, &before, end}, conv, {}, {});
+    expect_close(end, (before_relu(z_ref, before) + other.to(at::kDouble)).clamp_min(0), 1e-2, "end of a block");
+    expect_close(behind,
+                 at::conv2d(end.to(at::kDouble), weight.to(at::kDouble), {}, c.stride, c.kernel / 2, 1, c.groups), 5e-3,
+                 "convolution of it");
+  }
 
   // Plain: nothing around the convolution.
   const at::Tensor plain = fused_conv({z}, conv, {}, {});

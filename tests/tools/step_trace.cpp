@@ -58,7 +58,7 @@ struct Launch {
 double parts_of(double whole, double part) { return std::ceil(whole / part); }
 
 // Tensors that are read for an operand.
-double tensors_of(const Operand& operand) { return operand.z != nullptr ? 2 : 1; }
+double tensors_of(const Operand& operand) { return 1 + (operand.z != nullptr) + (operand.joined != nullptr); }
 
 double pixels_of(const PixelTiles& tiles) { return static_cast<double>(tiles.images) * tiles.height * tiles.width; }
 double pixels_of(const PixelTiles& tiles, const ConvWindow& window) {
@@ -66,13 +66,12 @@ double pixels_of(const PixelTiles& tiles, const ConvWindow& window) {
 }
 
 void describe(const ConvTask& task, Launch& launch) {
-  const bool adds = task.z != nullptr || task.moments != nullptr,
-             reads_beside = task.z != nullptr || task.added != nullptr;
+  const bool adds = task.z != nullptr || task.moments != nullptr;
+  const int beside = (task.z != nullptr) + (task.joined != nullptr) + (task.added != nullptr);
   const double results = pixels_of(task.tiles) * task.out, inputs = pixels_of(task.tiles, task.window) * task.in;
   launch.kind = task.turned ? "input gradient" : "convolution";
-  launch.bytes =
-      kBf16Bytes * task.groups *
-      (inputs * tensors_of(task.input) + task.taps() * task.in * task.out + results * (reads_beside ? 2 : 1));
+  launch.bytes = kBf16Bytes * task.groups *
+                 (inputs * tensors_of(task.input) + task.taps() * task.in * task.out + results * (1 + beside));
   launch.sums = adds ? 2 * launch.blocks() * task.outs() : 0;
   launch.flop = 2 * launch.blocks() * task.tiles.pixels() * padded16(task.in) * task.n_tile * task.taps();
   // Coefficients, input, products, products put down, results; zeros before; sums and their addition.

@@ -13,11 +13,14 @@
 
 namespace ekd {
 
+// Where kernels of several streams could start, those of a stream that comes first do.
+enum class Comes { kFirst, kLater };
+
 #ifdef EKD_WITH_CUDA
 class OwnStream {
  public:
   // Throws c10::Error where CUDA refuses.
-  explicit OwnStream(c10::Device device);
+  explicit OwnStream(c10::Device device, Comes comes = Comes::kLater);
   ~OwnStream();
   OwnStream(const OwnStream&) = delete;
   OwnStream& operator=(const OwnStream&) = delete;
@@ -25,6 +28,7 @@ class OwnStream {
   const c10::cuda::CUDAStream& get() const { return stream_; }
 
  private:
+  Comes comes_;
   c10::cuda::CUDAStream stream_;
 };
 #endif

@@ -32,10 +32,12 @@ struct FusedNorm {
 };
 
 // What an operation reads. x alone: x as it is. x and norm: max(norm(x), 0). x, z and norm: the gradient by z, norm's
-// input, where x is the gradient by norm's result with ReLU's mask applied.
+// input, where x is the gradient by norm's result with ReLU's mask applied. With `joined`, a tensor like x that
+// fused_conv_joins: max(norm(x) + z, 0), which is written there as well.
 struct FusedInput {
   at::Tensor x, z;
   const FusedNorm* norm = nullptr;
+  at::Tensor joined;
 };
 
 struct FusedConv {
@@ -53,17 +55,32 @@ bool fused_conv_is_fast(std::int64_t in, std::int64_t out, c10::Device device);
 at::Tensor fused_conv(const FusedInput& input, const FusedConv& conv, const at::Tensor& added,
                       const at::Tensor& moments);
 
+// What is done to the gradient by an input that was read as it is.
+struct FusedRest {
+  at::Tensor added;  // of other readers, or undefined
+  // Where the input is max(norm(z) + a residual, 0): that ReLU's mask is applied to the sum, and the norm's slopes are
+  // added up. Where fused_conv_masks_joined.
+  at::Tensor z;
+  const FusedNorm* norm = nullptr;
+};
+
+// Whether a convolution on the device does what belongs to the end of the block before it: any one the mask of its
+// gradient; this one the end itself.
+bool fused_conv_masks_joined(c10::Device device);
+bool fused_conv_joins(const FusedConv& conv);
+
 // The gradient by the convolution's input, which has these sizes. Where the convolution read max(norm(z), 0), this
-// ReLU's mask is applied and the norm's slopes are added up.
+// ReLU's mask is applied and the norm's slopes are added up; else `rest` is done.
 at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& conv, at::IntArrayRef sizes,
-                                     const FusedInput& read);
+                                     const FusedInput& read, const FusedRest& rest = {});
 
 void fused_conv_weight_gradient(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
                                 const at::Tensor& sums, const at::Tensor& bad);
 
 // Both; the one by the input, undefined unless it is wanted. On a GPU the one by the weight is made beside it.
 at::Tensor fused_conv_gradients(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
-                                const at::Tensor& sums, const at::Tensor& bad, bool wants_input, SideStream& beside);
+                                const at::Tensor& sums, const at::Tensor& bad, bool wants_input, const FusedRest& rest,
+                                SideStream& beside);
 
 // Depthwise 3×3; `shuffle` groups of channels are shuffled before.
 bool fused_depthwise_takes(const at::Tensor& x, std::int64_t stride);

@@ -85,19 +85,35 @@ class FusedPass : public std::enable_shared_from_this<FusedPass> {
   Activation shuffled(Activation x, std::int64_t groups);
   at::Tensor materialised(const Activation& x);
 
+  // A tensor without anything to be done, for a reader of any kind.
+  at::Tensor read(const at::Tensor& values);
+
  private:
   struct Arena;
+  struct Joint;
 
   c10::intrusive_ptr<FusedLink> make_link(std::int64_t channels) const;
+  at::Tensor join(const Activation& z, const at::Tensor& residual, const at::Tensor& shortcut,
+                  const c10::intrusive_ptr<Joint>& joint) const;
 
   bool training_ = false;
   double momentum_ = 0;
   c10::intrusive_ptr<Arena> arena_;
-  // A tensor that a normalisation and others read, and the handle through which the next of these reads it.
+  // The handle through which the next reader of a tensor reads it.
+  at::Tensor handed_on(const at::Tensor& values) const;
+  // A tensor that a normalisation or a convolution has read, and that handle.
   struct Fork {
     at::Tensor values, other;
   };
   std::unordered_map<const c10::TensorImpl*, Fork> forks_;
+  // The end of a block that nobody has read yet.
+  struct Joined {
+    at::Tensor values, z, residual;
+    c10::intrusive_ptr<Joint> joint;
+  };
+  // Somebody is about to read these values.
+  void settle(const at::Tensor& values);
+  std::unordered_map<const c10::TensorImpl*, Joined> joints_;
   at::Tensor anchor_;  // ties every operation to the node that hands out the parameters' gradients
 };
 

@@ -130,10 +130,11 @@ struct ConvTask {
   const Bf16* weight;
   bool turned;
   Bf16* y;
-  const Bf16* added;  // null, or like y: added to the result; not where there is z
+  const Bf16* added;  // null, or like y: added to the result; not to a gradient by max(normalised z, 0)
   Fixed* moments;     // null, or where the result's moments go
-  // The result is the gradient by max(normalised z, 0): what ReLU lets through is kept, and its sums are taken.
-  const Bf16* z;  // null, or like y
+  // The result is the gradient by max(normalised z, 0), or, where that is given as `joined`, by max(normalised z + what
+  // was added, 0): what ReLU lets through is kept, and its sums are taken.
+  const Bf16 *z, *joined;  // null, or like y
   Norm norm;
   Fixed* slopes;
   int n_tile;                                       // a multiple of 16; it leaves as many channels for each block
@@ -203,7 +204,7 @@ struct ConvKernel {
     const TilePlace place = tile_place(task.tiles, block.x());
     load_rows(block, task.in_vector, task.input, in_channel, task.in, task.in_vectors, coefficients,
               task.window.needed_pixels(task.tiles), WindowMap(task.window, task.tiles, place, table), input,
-              task.input_pitch());
+              task.input_pitch(), /*joins=*/task.input.joined && block.y() == 0);
     float products[kRowTiles][2 * kPairs][4] = {};
     const Bf16* rows[kRowTiles];  // the lane's, as the first tap sees them
     input_rows(block, input, rows);
@@ -385,14 +386,17 @@ struct ConvKernel {
   template <int V, class Block>
   EKD_HOST_DEVICE void finish_by(Block& block, const TilePlace& place, int out_channel, const float* mask,
                                  const float* results, Sums& sums) const {
-    if (task.z)
-      finish_rows<V, true>(block, place, out_channel, mask, results, sums);
+    if (!task.z)
+      finish_rows<V, Mask::kNone>(block, place, out_channel, mask, results, sums);
+    else if (!task.joined)
+      finish_rows<V, Mask::kOfNorm>(block, place, out_channel, mask, results, sums);
     else
-      finish_rows<V, false>(block, place, out_channel, mask, results, sums);
+      finish_rows<V, Mask::kOfJoined>(block, place, out_channel, mask, results, sums);
   }
 
   // Writes a tile's results, V channels at once, and adds to the sums of their columns.
-  template <int V, bool kMasked, class Block>
+  enum class Mask { kNone, kOfNorm, kOfJoined };
+  template <int V, Mask kMask, class Block>
   EKD_HOST_DEVICE void finish_rows(Block& block, const TilePlace& place, int out_channel, const float* mask,
                                    const float* results, Sums& sums) const {
     const int step = task.out_vectors.quotient(kConvThreads), begin = task.out_vectors.quotient(block.thread());
@@ -406,9 +410,10 @@ struct ConvKernel {
       if (pixel < 0) continue;
       const std::int64_t at = static_cast<std::int64_t>(pixel) * (task.groups * task.out) + out_channel + column;
       const float* product = results + p * task.result_pitch() + column;
-      Packed<V> z{}, added{}, out;
-      if constexpr (kMasked) z = load_packed<V>(task.z + at);
-      const bool adds = !kMasked && task.added;
+      Packed<V> z{}, joined{}, added{}, out;
+      if constexpr (kMask != Mask::kNone) z = load_packed<V>(task.z + at);
+      if constexpr (kMask == Mask::kOfJoined) joined = load_packed<V>(task.joined + at);
+      const bool adds = kMask != Mask::kOfNorm && task.added;
       if (adds) added = load_packed<V>(task.added + at);
 #pragma unroll
       for (int w = 0; w < V / 2; ++w) {
@@ -419,18 +424,24 @@ struct ConvKernel {
           upper += upper_of(added.words.at[w]);
         }
         float by_lower, by_upper;
-        if constexpr (kMasked) {
+        if constexpr (kMask == Mask::kOfJoined) {
+          lower = relu_masked(lower_of(joined.words.at[w]), lower);
+          upper = relu_masked(upper_of(joined.words.at[w]), upper);
+        }
+        if constexpr (kMask != Mask::kNone) {
           by_lower = lower_of(z.words.at[w]);
           by_upper = upper_of(z.words.at[w]);
-          lower = relu_masked(bn_normalised(by_lower, {scale[2 * w], scale[task.n_tile + 2 * w]}), lower);
-          upper = relu_masked(bn_normalised(by_upper, {scale[2 * w + 1], scale[task.n_tile + 2 * w + 1]}), upper);
+          if constexpr (kMask == Mask::kOfNorm) {
+            lower = relu_masked(bn_normalised(by_lower, {scale[2 * w], scale[task.n_tile + 2 * w]}), lower);
+            upper = relu_masked(bn_normalised(by_upper, {scale[2 * w + 1], scale[task.n_tile + 2 * w + 1]}), upper);
+          }
           by_lower -= scale[2 * task.n_tile + 2 * w];
           by_upper -= scale[2 * task.n_tile + 2 * w + 1];
         }
         out.words.at[w] = packed_pair(lower, upper);
         lower = lower_of(out.words.at[w]);
         upper = upper_of(out.words.at[w]);
-        if constexpr (!kMasked) {
+        if constexpr (kMask == Mask::kNone) {
           by_lower = lower;
           by_upper = upper;
         }

@@ -1,5 +1,6 @@
-// The fused kernels on a CPU with tiles (core/device.h, cpu_has_tiles): the same operations and sums as on a GPU (conv.h, depthwise.h, join.h, parameters.h), an
-// image at a time, which stays in a core's cache from its reading to the writing of its result.
+// The fused kernels on a CPU with tiles (core/device.h, cpu_has_tiles): the same operations and sums as on a GPU
+// (conv.h, depthwise.h, join.h, parameters.h), an image at a time, which stays in a core's cache from its reading to
+// the writing of its result.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +24,12 @@ struct CpuConv {
 void cpu_conv(const CpuConv& conv, const Operand& input, const Bf16* added, Bf16* y, Fixed* moments);
 
 // Gradients by the weight, to `sums`, and by the input, to `grad_x`: behind ReLU's mask where `read` has a norm, whose
-// slopes are then added up. sums, grad_x and slopes may be null.
+// slopes are then added up, else with `added`. sums, grad_x, added and slopes may be null.
 struct CpuConvGradients {
   Operand grad, read;
   Fixed *sums, *bad;
   Bf16* grad_x;
+  const Bf16* added;
   Fixed* slopes;
 };
 void cpu_conv_gradients(const CpuConv& conv, const CpuConvGradients& task);

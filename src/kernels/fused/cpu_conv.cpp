@@ -457,6 +457,7 @@ void cpu_conv_gradients(const CpuConv& conv, const CpuConvGradients& task) {
             const WritePixels to{.channels = conv.in,
                                  .y = bits(task.grad_x) + g * conv.in,
                                  .y_step = conv.groups * conv.in,
+                                 .added = task.added != nullptr ? bits(task.added) + g * conv.in : nullptr,
                                  .z = mask.z != nullptr ? mask.z + g * conv.in : nullptr,
                                  .scale = mask.of(mask.scale, g * in),
                                  .shift = mask.of(mask.shift, g * in),

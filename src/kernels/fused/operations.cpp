@@ -39,6 +39,7 @@ Operand operand_of(const FusedInput& input) {
   operand.z = data_of<Bf16>(input.z);
   if (input.norm != nullptr) operand.norm = norm_of(*input.norm);
   operand.channels = static_cast<int>(input.x.size(1));
+  operand.joined = data_of<Bf16>(input.joined);
   return operand;
 }
 
@@ -307,13 +308,14 @@ CpuConv cpu_conv_of(const FusedConv& conv, at::IntArrayRef sizes) {
 
 // sums and bad undefined, or grad_x: not wanted.
 void cpu_gradients(const FusedInput& grad, const FusedInput& read, const FusedConv& conv, const at::Tensor& sums,
-                   const at::Tensor& bad, const at::Tensor& grad_x) {
+                   const at::Tensor& bad, const at::Tensor& grad_x, const at::Tensor& added) {
   CpuConvGradients task{};
   task.grad = operand_of(grad);
   task.read = operand_of(read);
   task.sums = data_of<Fixed>(sums);
   task.bad = data_of<Fixed>(bad);
   task.grad_x = data_of<Bf16>(grad_x);
+  task.added = data_of<Bf16>(added);
   if (grad_x.defined() && read.norm != nullptr) task.slopes = data_of<Fixed>(read.norm->slopes);
   cpu_conv_gradients(cpu_conv_of(conv, read.x.sizes()), task);
 }
@@ -353,6 +355,7 @@ at::Tensor fused_conv(const FusedInput& input, const FusedConv& conv, const at::
   const std::int64_t height = strided(input.x.size(2), conv.stride), width = strided(input.x.size(3), conv.stride);
   const at::Tensor y = empty_images({input.x.size(0), conv.weight.size(0), height, width}, input.x);
   if (added.defined()) check_image(added);
+  TORCH_CHECK(!input.joined.defined() || fused_conv_joins(conv), "a convolution that does not end a block");
   if (has_own_convolutions(y.device())) {
     cpu_conv(cpu_conv_of(conv, input.x.sizes()), operand_of(input), data_of<Bf16>(added), data_of<Bf16>(y),
              data_of<Fixed>(moments));
@@ -369,12 +372,24 @@ at::Tensor fused_conv(const FusedInput& input, const FusedConv& conv, const at::
   return y;
 }
 
+bool fused_conv_masks_joined(c10::Device device) { return !has_own_convolutions(device); }
+
+bool fused_conv_joins(const FusedConv& conv) { return is_flat(conv) && !has_own_convolutions(conv.weight.device()); }
+
+void check_rest(const FusedRest& rest, const FusedInput& read) {
+  if (rest.added.defined()) check_image(rest.added);
+  TORCH_CHECK(read.norm == nullptr || (!rest.added.defined() && rest.norm == nullptr),
+              "an input is read through a norm or as it is");
+  TORCH_CHECK(rest.norm == nullptr || fused_conv_masks_joined(read.x.device()), "joins mask their gradients on a CPU");
+}
+
 at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& conv, at::IntArrayRef sizes,
-                                     const FusedInput& read) {
+                                     const FusedInput& read, const FusedRest& rest) {
   check_weight(conv);
+  check_rest(rest, read);
   const at::Tensor y = empty_images(sizes, grad.x);
   if (has_own_convolutions(y.device())) {
-    cpu_gradients(grad, read, conv, {}, {}, y);
+    cpu_gradients(grad, read, conv, {}, {}, y, rest.added);
   } else if (read.norm != nullptr && is_dense(conv, grad.x)) {
     DenseTask task = dense_task(grad, conv, y);
     set_mask_and_slopes(task, read);
@@ -382,6 +397,11 @@ at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& co
   } else {
     ConvTask task = conv_task(grad, conv, y, /*turned=*/true);
     if (read.norm != nullptr) set_mask_and_slopes(task, read);
+    if (rest.norm != nullptr) {
+      set_mask_and_slopes(task, {rest.z, {}, rest.norm});
+      task.joined = data_of<Bf16>(read.x);
+    }
+    task.added = data_of<Bf16>(rest.added);
     choose_conv_tiles(task);
     launch_fused(task, y.device());
   }
@@ -391,7 +411,7 @@ at::Tensor fused_conv_input_gradient(const FusedInput& grad, const FusedConv& co
 void fused_conv_weight_gradient(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
                                 const at::Tensor& sums, const at::Tensor& bad) {
   const auto device = grad.x.device();
-  if (has_own_convolutions(device)) return cpu_gradients(grad, read, conv, sums, bad, {});
+  if (has_own_convolutions(device)) return cpu_gradients(grad, read, conv, sums, bad, {}, {});
   const int in = integer(conv.weight.size(1)), out = integer(conv.weight.size(0) / conv.groups);
   if (conv.stride == 1 && (read.norm != nullptr || grad.norm == nullptr) && is_dense(conv, grad.x))
     launch_fused(dense_weight_task(grad, read, conv, sums, bad), device);
@@ -402,17 +422,19 @@ void fused_conv_weight_gradient(const FusedInput& grad, const FusedInput& read, 
 }
 
 at::Tensor fused_conv_gradients(const FusedInput& grad, const FusedInput& read, const FusedConv& conv,
-                                const at::Tensor& sums, const at::Tensor& bad, bool wants_input, SideStream& beside) {
+                                const at::Tensor& sums, const at::Tensor& bad, bool wants_input, const FusedRest& rest,
+                                SideStream& beside) {
   if (has_own_convolutions(grad.x.device())) {
     check_weight(conv);
+    check_rest(rest, read);
     const at::Tensor grad_x = wants_input ? empty_images(read.x.sizes(), grad.x) : at::Tensor();
-    cpu_gradients(grad, read, conv, sums, bad, grad_x);
+    cpu_gradients(grad, read, conv, sums, bad, grad_x, rest.added);
     return grad_x;
   }
   std::vector<at::Tensor> tensors{grad.x, read.x};
   if (grad.z.defined()) tensors.push_back(grad.z);
   beside.run(tensors, [&] { fused_conv_weight_gradient(grad, read, conv, sums, bad); });
-  return wants_input ? fused_conv_input_gradient(grad, conv, read.x.sizes(), read) : at::Tensor();
+  return wants_input ? fused_conv_input_gradient(grad, conv, read.x.sizes(), read, rest) : at::Tensor();
 }
 
 bool fused_depthwise_takes(const at::Tensor& x, std::int64_t stride) {

@@ -14,6 +14,8 @@ struct Operand {
   const Bf16* z;  // null, or: x is a gradient behind ReLU's mask, and what is wanted is the gradient by z, norm's input
   Norm norm;      // with z null: x is norm's input, and max(normalised x, 0) is wanted; or not there
   int channels;
+  // Null, or: z is a residual, max(normalised x + z, 0) is wanted, and goes here as well. Convolutions 1×1 alone.
+  Bf16* joined;
 };
 
 constexpr int kCoefficients = 3;  // floats for each channel in shared memory
@@ -24,7 +26,7 @@ template <class Block>
 EKD_HOST_DEVICE inline void load_coefficients(Block& block, const Operand& operand, int first, int count, float* to) {
   if (!operand.norm.is_there()) return;
   for (int c = block.thread(); c < count; c += block.threads()) {
-    if (operand.z) {
+    if (operand.z && !operand.joined) {
       const NormSlope slope = norm_slope(operand.norm, first + c);
       to[c] = slope.scale;
       to[count + c] = slope.by_x;
@@ -32,7 +34,7 @@ EKD_HOST_DEVICE inline void load_coefficients(Block& block, const Operand& opera
     } else {
       const NormChannel channel = norm_channel(operand.norm, first + c);
       to[c] = channel.scale;
-      to[count + c] = 0;
+      to[count + c] = operand.joined ? 1 : 0;
       to[2 * count + c] = channel.shift;
     }
   }
@@ -96,7 +98,7 @@ struct RowReader {
       : x(operand.x + first + column),
         z(operand.z ? operand.z + first + column : nullptr),
         plain(!operand.norm.is_there()),
-        least(operand.z ? -INFINITY : 0) {
+        least(operand.z && !operand.joined ? -INFINITY : 0) {
     if (plain) return;
 #pragma unroll
     for (int v = 0; v < V; ++v) {
@@ -128,12 +130,13 @@ struct RowReader {
 };
 
 // Channels first, …, first + count - 1 of tile pixels 0, …, pixels - 1 to rows of shared memory `pitch` numbers apart.
-// map(p) is where tile pixel p lies in the tensor, or -1 for zeros; `vectors` divides by count / V.
+// map(p) is where tile pixel p lies in the tensor, or -1 for zeros; `vectors` divides by count / V. `joins`: what is
+// read goes to operand.joined as well.
 EKD_TEAM_TEMPLATE
 template <int V, class Block, class Map>
 EKD_HOST_DEVICE inline void load_rows_by(Block& block, const Operand& operand, int first, int count,
                                          const Divisor& vectors, const float* coefficients, int pixels, const Map& map,
-                                         Bf16* to, int pitch) {
+                                         Bf16* to, int pitch, bool joins = false) {
   constexpr int kAtOnce = 2;  // loads in flight together
   const int step = vectors.quotient(block.threads()), begin = vectors.quotient(block.thread());
   const int column = vectors.remainder(block.thread(), begin) * V;
@@ -149,9 +152,13 @@ EKD_HOST_DEVICE inline void load_rows_by(Block& block, const Operand& operand, i
       if (at[k] >= 0) loaded[k] = reader.load(static_cast<std::int64_t>(at[k]) * operand.channels);
     }
 #pragma unroll
-    for (int k = 0; k < kAtOnce; ++k)
-      if (p + k * step < pixels)
-        store_packed<V>(at[k] >= 0 ? reader.value(loaded[k]) : Packed<V>{}, to + (p + k * step) * pitch + column);
+    for (int k = 0; k < kAtOnce; ++k) {
+      if (p + k * step >= pixels) continue;
+      const Packed<V> value = at[k] >= 0 ? reader.value(loaded[k]) : Packed<V>{};
+      store_packed<V>(value, to + (p + k * step) * pitch + column);
+      if (joins && at[k] >= 0)
+        store_packed<V>(value, operand.joined + static_cast<std::int64_t>(at[k]) * operand.channels + first + column);
+    }
   }
 }
 
@@ -160,15 +167,15 @@ EKD_TEAM_TEMPLATE
 template <class Block, class Map>
 EKD_HOST_DEVICE inline void load_rows(Block& block, int vector, const Operand& operand, int first, int count,
                                       const Divisor& vectors, const float* coefficients, int pixels, const Map& map,
-                                      Bf16* to, int pitch) {
+                                      Bf16* to, int pitch, bool joins) {
   if (vector == 8)
-    load_rows_by<8>(block, operand, first, count, vectors, coefficients, pixels, map, to, pitch);
+    load_rows_by<8>(block, operand, first, count, vectors, coefficients, pixels, map, to, pitch, joins);
   else if (vector == 4)
-    load_rows_by<4>(block, operand, first, count, vectors, coefficients, pixels, map, to, pitch);
+    load_rows_by<4>(block, operand, first, count, vectors, coefficients, pixels, map, to, pitch, joins);
   else if (vector == 2)
-    load_rows_by<2>(block, operand, first, count, vectors, coefficients, pixels, map, to, pitch);
+    load_rows_by<2>(block, operand, first, count, vectors, coefficients, pixels, map, to, pitch, joins);
   else
-    load_rows_by<1>(block, operand, first, count, vectors, coefficients, pixels, map, to, pitch);
+    load_rows_by<1>(block, operand, first, count, vectors, coefficients, pixels, map, to, pitch, joins);
 }
 
 EKD_TEAM_TEMPLATE

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <filesystem>
 #include <iterator>
+#include <map>
 
 #include "ekd/core/device.h"
 #include "ekd/core/error.h"
@@ -51,8 +52,11 @@ DataConfig evaluation_data(const DataConfig& given, const std::set<std::string>&
 }
 
 const ImageSet& split_of(const Dataset& data, const std::string& split) {
-  if (split == "train") return data.train;
-  const ImageSet& set = split == "val" ? data.val : data.test;
+  return split == "train" ? data.train : split == "val" ? data.val : data.test;
+}
+
+// Throws UsageError where the split is empty.
+const ImageSet& checked(const ImageSet& set, const std::string& split) {
   if (set.size() == 0)
     throw UsageError("--split " + split + ": there is none; --val-size N holds out the last N training records");
   return set;
@@ -80,9 +84,11 @@ std::set<std::string> splits_of(const EvaluationRequest& request) {
   return splits;
 }
 
-ImageSet on_device(const ImageSet& set, at::Device device) { return {set.images.to(device), set.labels.to(device)}; }
+ImageSet on_device(const ImageSet& set, at::Device device) {
+  return set.size() == 0 ? set : ImageSet{set.images.to(device), set.labels.to(device)};
+}
 
-// Loads the data once and asks every network; saved predictions need neither.
+// Loads the data and the networks once and asks every network; saved predictions need neither.
 class Networks {
  public:
   explicit Networks(const EvaluationRequest& request) : request_(request) {
@@ -100,14 +106,18 @@ class Networks {
     data_ = load_dataset(evaluation_data(request.data, request.given, runs, splits_of(request)));
     spdlog::debug("{} on {}, {}: {} test images", data_->name, compute_description(device_), precision_name(precision_),
                   data_->test.size());
+    for (std::size_t i = 0; i < sources_.size(); ++i)
+      loaded_.push_back(request.members[i].predictions ? LoadedModel{}
+                                                       : load_model(sources_[i], request.inference.model));
+    for (const auto& split : splits_of(request)) sets_[split] = on_device(split_of(*data_, split), device_);
   }
 
   at::Device device() const { return device_; }
   bool has_validation() const { return data_ && data_->val.size() > 0; }
 
   Predictions ask(std::size_t member, const std::string& split) const {
-    const ImageSet set = on_device(split_of(*data_, split), device_);
-    const LoadedModel loaded = load_model(sources_[member], request_.inference.model);
+    const ImageSet& set = checked(sets_.at(split), split);
+    const LoadedModel& loaded = loaded_[member];
     if (loaded.model->spec().classes != data_->classes) {
       throw WeightsError(sources_[member].file.string() + ": tells " + std::to_string(loaded.model->spec().classes) +
                          " classes apart, the data has " + std::to_string(data_->classes) +
@@ -128,6 +138,8 @@ class Networks {
   Precision precision_ = Precision::kFp32;
   std::vector<ModelSource> sources_;
   std::optional<Dataset> data_;
+  std::vector<LoadedModel> loaded_;
+  std::map<std::string, ImageSet> sets_;  // on the device
 };
 
 std::vector<Predictions> answers(const EvaluationRequest& request, const Networks& networks, const std::string& split) {

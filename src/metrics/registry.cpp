@@ -9,10 +9,8 @@ namespace ekd {
 namespace {
 
 double squared_error(const ImageAnswer& image) {
-  double sum = 0;
-  for (std::int64_t k = 0; k < image.classes; ++k) sum += image.probs[k] * image.probs[k];
   const double p = image.probs[image.label];
-  return sum - p * p + (1 - p) * (1 - p);
+  return image.squares - p * p + (1 - p) * (1 - p);
 }
 
 double ece_of_bin(const BinTally& bin) { return std::abs(bin.confidence - bin.hits); }
@@ -44,7 +42,7 @@ std::vector<MetricRow> metrics_of_one_number() {
            .better = Better::kNeither,
            .of_image = [](const ImageAnswer& image) { return image.confidence; }},
           {.name = "aurc", .help = "AURC", .of_answers = [](const Answers& answers, int) {
-             return area_under_risk_coverage(answers.samples);
+             return area_under_risk_coverage(answers.ascending);
            }}};
 }
 
@@ -56,7 +54,7 @@ std::vector<MetricRow> binned_metrics() {
            .scaled = true,
            .floored = true,
            .of_answers = [](const Answers& answers,
-                            int bins) { return expected_calibration_error(reliability_bins(answers.samples, bins)); },
+                            int bins) { return expected_calibration_error(answers.reliability.at(bins)); },
            .of_bin = ece_of_bin},
           {.name = "oe",
            .help = "OE",
@@ -64,13 +62,13 @@ std::vector<MetricRow> binned_metrics() {
            .in_brief = true,
            .scaled = true,
            .of_answers = [](const Answers& answers,
-                            int bins) { return overconfidence_error(reliability_bins(answers.samples, bins)); },
+                            int bins) { return overconfidence_error(answers.reliability.at(bins)); },
            .of_bin = oe_of_bin},
           {.name = "mce",
            .help = "MCE",
            .binned = true,
            .of_answers = [](const Answers& answers,
-                            int bins) { return maximum_calibration_error(reliability_bins(answers.samples, bins)); }},
+                            int bins) { return maximum_calibration_error(answers.reliability.at(bins)); }},
           {.name = "adaptive_ece",
            .help = "adaptive ECE",
            .binned = true,

@@ -7,8 +7,11 @@
 #include <cmath>
 #include <optional>
 #include <sstream>
+#include <vector>
 
 #include "ekd/core/error.h"
+#include "ekd/metrics/evaluate.h"
+#include "metrics/rows.h"
 
 namespace ekd {
 namespace {
@@ -23,8 +26,7 @@ class ScaledNll {
  public:
   ScaledNll(const at::Tensor& logits, const at::Tensor& labels) : n_(logits.size(0)), classes_(logits.size(1)) {
     // Less each row's maximum: no exponential overflows, and the NLL stays the same.
-    const at::Tensor rows = logits.detach().to(at::kCPU).to(at::kDouble);
-    const at::Tensor shifted = rows - rows.amax(1, /*keepdim=*/true);
+    const at::Tensor shifted = scaled_logits(logits);
     label_logits_ = shifted.gather(1, labels.to(at::kCPU).unsqueeze(1)).contiguous();
     if (shifted.isnan().any().item<bool>() || !label_logits_.isfinite().all().item<bool>()) {
       throw NonFiniteError("no temperature can be fitted: the logits hold numbers that are not finite");
@@ -44,28 +46,38 @@ class ScaledNll {
   }
 
   NllAt operator()(double beta) const {
-    const at::Tensor exponentials = (shifted_ * beta).exp_();
-    const double* z = shifted_.const_data_ptr<double>();
-    const double* e = exponentials.const_data_ptr<double>();
-    NllAt sum;
-    for (std::int64_t i = 0; i < n_; ++i) {
-      double mass = 0, first = 0, second = 0;
-      for (std::int64_t k = 0; k < classes_; ++k, ++z, ++e) {
-        if (*e == 0) continue;  // 0 · -∞ is no number
-        mass += *e;
-        first += *e * *z;
-        second += *e * *z * *z;
-      }
-      const double mean = first / mass, label_logit = label_logits_.const_data_ptr<double>()[i];
-      sum.value += std::log(mass) - beta * label_logit;
-      sum.slope += mean - label_logit;
-      sum.curvature += std::max(second / mass - mean * mean, 0.0);
+    std::vector<NllAt> of_image(n_);
+    for_parts(shifted_, [&](std::int64_t first, const at::Tensor& part) {
+      const at::Tensor exponentials = (part * beta).exp_();
+      const double* z = part.const_data_ptr<double>();
+      const double* e = exponentials.const_data_ptr<double>();
+      for (std::int64_t i = first; i < first + part.size(0); ++i, z += classes_, e += classes_)
+        of_image[i] = nll_of(z, e, beta, label_logits_.const_data_ptr<double>()[i]);
+    });
+    NllAt sum;  // in the images' order, whatever the threads
+    for (const NllAt& image : of_image) {
+      sum.value += image.value;
+      sum.slope += image.slope;
+      sum.curvature += image.curvature;
     }
     const auto n = static_cast<double>(n_);
     return {sum.value / n, sum.slope / n, sum.curvature / n};
   }
 
  private:
+  // Of one image: z and their exponentials e [classes].
+  NllAt nll_of(const double* z, const double* e, double beta, double label_logit) const {
+    double mass = 0, first = 0, second = 0;
+    for (std::int64_t k = 0; k < classes_; ++k) {
+      if (e[k] == 0) continue;  // 0 · -∞ is no number
+      mass += e[k];
+      first += e[k] * z[k];
+      second += e[k] * z[k] * z[k];
+    }
+    const double mean = first / mass;
+    return {std::log(mass) - beta * label_logit, mean - label_logit, std::max(second / mass - mean * mean, 0.0)};
+  }
+
   std::int64_t n_, classes_;
   at::Tensor shifted_, label_logits_, spreads_;
 };

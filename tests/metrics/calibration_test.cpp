@@ -124,6 +124,24 @@ TEST(Calibration, ClasswiseIsTheMeanOverClasses) {
   EXPECT_NEAR(classwise_calibration_error(probs, labels, 2), ((0.6 + 0.2) / 3 + (0.6 + 0.2) / 3) / 2, 1e-12);
 }
 
+TEST(Calibration, ClasswiseIsSummedInTheSamplesOrder) {
+  const at::Tensor probs = (3 * at::randn({300, 37}, at::kDouble)).softmax(1);
+  const at::Tensor labels = at::randint(37, {300}, at::kLong);
+  for (const int num_bins : {1, 2, 15, 100}) {
+    std::vector<double> sums(num_bins * 37);
+    for (std::int64_t i = 0; i < 300; ++i)
+      for (std::int64_t k = 0; k < 37; ++k) {
+        const double p = probs[i][k].item<double>();
+        int bin = 0;
+        while (p > bin_edge(bin + 1, num_bins)) ++bin;
+        sums[bin * 37 + k] += (labels[i].item<std::int64_t>() == k ? 1 : 0) - p;
+      }
+    double error = 0;
+    for (const double sum : sums) error += std::abs(sum);
+    EXPECT_EQ(classwise_calibration_error(probs, labels, num_bins), error / (300 * 37)) << num_bins;
+  }
+}
+
 TEST(Top1, OfEqualProbabilitiesTheLowestClassIsTheAnswer) {
   const at::Tensor probs = at::tensor({.4, .4, .2, .2, .4, .4}, at::kFloat).view({2, 3});
   EXPECT_THAT(top1(probs, at::tensor({0, 2}, at::kLong)).hits, ElementsAre(1, 0));

@@ -1,5 +1,6 @@
 #include "ekd/metrics/evaluate.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/full.h>
@@ -178,6 +179,23 @@ TEST(Metrics, AnImagesNumbersHaveTheMetricAsTheirMean) {
   EXPECT_GE(all.size(), 5U);
   for (const auto& [name, scores] : all)
     EXPECT_EQ(metrics.at(name), std::accumulate(scores.begin(), scores.end(), 0.0) / 50) << name;
+}
+
+// More images than one thread takes at a time, and a number of them that leaves a rest.
+TEST(Metrics, NeitherThreadsNorNeighboursChangeABit) {
+  const at::Tensor logits = scaled_logits(3 * at::randn({1003, 100})), labels = at::randint(100, {1003}, at::kLong);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const auto one = compute_metrics(logits, labels, {1, 15, 100}).values;
+  const double temperature = fit_temperature(logits, labels).temperature;
+  at::set_num_threads(3);
+  EXPECT_EQ(compute_metrics(logits, labels, {1, 15, 100}).values, one);
+  EXPECT_EQ(fit_temperature(logits, labels).temperature, temperature);
+  const auto all = image_scores(logits, labels);
+  at::set_num_threads(threads);
+  for (const std::int64_t i : {0, 3, 327, 999, 1000, 1002})
+    for (const auto& [name, scores] : image_scores(logits.narrow(0, i, 1), labels.narrow(0, i, 1)))
+      EXPECT_EQ(scores[0], all.at(name)[i]) << name << " of image " << i;
 }
 
 TEST(Ensemble, IsTheWeightedMeanOfProbabilities) {

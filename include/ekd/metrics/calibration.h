@@ -20,10 +20,10 @@ struct Top1 {
 // probs [N, classes] of any floating dtype, rows summing to 1; labels int64 [N].
 Top1 top1(const at::Tensor& probs, const at::Tensor& labels);
 
-// The samples by confidence, ascending or descending; equal ones keep their order.
-std::vector<std::uint32_t> ranking(const std::vector<double>& confidences, bool descending = false);
+// The samples by ascending confidence; equal ones keep their order.
+std::vector<std::uint32_t> ranking(const std::vector<double>& confidences);
 
-// Samples in an order of confidence. That order says nothing about equals, so each of them counts their mean: what
+// Samples by ascending confidence. That order says nothing about equals, so each of them counts their mean: what
 // every order of theirs would give on average, as in ROC curves with ties (Fawcett, "An introduction to ROC analysis",
 // 2006).
 struct RankedSamples {
@@ -31,13 +31,14 @@ struct RankedSamples {
   std::vector<double> hits;  // in [0, 1]: the share of hits among the samples of that confidence
 };
 
-RankedSamples ranked(const Top1& samples, bool descending = false);
+RankedSamples ranked(const Top1& samples);
 
 // Area under the risk-coverage curve (El-Yaniv and Wiener, JMLR 2010; Geifman and El-Yaniv, NeurIPS 2017): samples by
 // descending confidence, risk at coverage i/n = share of errors among the first i; the trapezoid rule from 1/n to 1,
 // divided by 1 − 1/n. A threshold on the confidence takes equals all at once; between, each of them counts their mean
 // error, so the samples' order does not matter. With one sample: its error. Throws c10::Error without any.
 double area_under_risk_coverage(const Top1& samples);
+double area_under_risk_coverage(const RankedSamples& ascending);
 
 // Bins: M equal widths, bin b holds confidences in (edge b, edge b + 1], 0 belongs to the first. Edge b is the double
 // nearest to b/M, as numpy.arange(M + 1) / M has it, and not b · (1/M), which may lie beside it: a confidence of 1/6 is

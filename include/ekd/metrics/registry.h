@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,14 +19,16 @@ struct ImageAnswer {
   std::int64_t classes, label;
   std::int64_t rank;  // how many classes come before the label; of equal ones the lower class comes first
   double confidence;  // the largest probability
+  double squares;     // Σ probs²
 };
 
 // What it said about a split.
 struct Answers {
-  at::Tensor probs;         // double [N, classes] on the CPU
-  at::Tensor labels;        // int64 [N]
-  Top1 samples;             // as the images lie
-  RankedSamples ascending;  // by confidence
+  at::Tensor probs;                            // double [N, classes] on the CPU
+  at::Tensor labels;                           // int64 [N]
+  Top1 samples;                                // as the images lie
+  RankedSamples ascending;                     // by confidence
+  std::map<int, ReliabilityBins> reliability;  // by their number, for the numbers of bins to report
 };
 
 // Sums over the images of one confidence bin.

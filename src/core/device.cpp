@@ -26,6 +26,8 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <cuda_runtime_api.h>
+
+#include "core/cuda_recorder.h"
 #endif
 
 namespace ekd {
@@ -247,7 +249,10 @@ DeviceMemory cuda_memory(int index) {
   return memory;
 }
 
-void cuda_empty_cache() { c10::cuda::CUDACachingAllocator::emptyCache(); }
+void cuda_empty_cache() {
+  const std::lock_guard no_recording(recording_mutex());
+  c10::cuda::CUDACachingAllocator::emptyCache();
+}
 
 #else
 

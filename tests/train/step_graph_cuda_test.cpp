@@ -5,10 +5,12 @@
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 
+#include <array>
 #include <limits>
+#include <thread>
 
 #include "ekd/core/device.h"
-#include "ekd/train/step_graph.h"
+#include "ekd/core/step_graph.h"
 #include "tests/support/log_text.h"
 #include "tests/train/test_losses.h"
 #include "tests/train/training_fixture.h"
@@ -151,27 +153,40 @@ TEST_F(CudaGraphs, ReplaysNameTheFirstBadStep) {
   EXPECT_EQ(sums.first_non_finite().term, "ce");
 }
 
+// 0 + 1 + … + 5, by steps that read a number back where `impossible`.
+float sum_of_steps(const std::string& name, bool impossible) {
+  const at::Device device(at::kCUDA, 0);
+  const at::Tensor sum = at::zeros({}, at::TensorOptions().device(device).dtype(at::kFloat));
+  StepGraph steps(device, true, name);
+  for (int i = 0; i < 6; ++i)
+    steps.run(batch_of(i), {1},
+              {[] {},
+               [&](const Batch& batch) {
+                 const at::Tensor mean = batch.images.mean();
+                 if (impossible) mean.item<float>();
+                 sum.add_(mean);
+               }});
+  steps.join();
+  return sum.item<float>();
+}
+
 TEST_F(CudaGraphs, AFailedRecordingLeavesNothingBehind) {
   const test::LogText log(spdlog::level::debug);
-  const at::Device device(at::kCUDA, 0);
-  const auto sum_of = [&](const char* name, bool reads_back) {
-    const at::Tensor sum = at::zeros({}, at::TensorOptions().device(device).dtype(at::kFloat));
-    StepGraph steps(device, true, name);
-    for (int i = 0; i < 6; ++i)
-      steps.run(batch_of(i), {1},
-                {[] {},
-                 [&](const Batch& batch) {
-                   const at::Tensor mean = batch.images.mean();
-                   if (reads_back) mean.item<float>();
-                   sum.add_(mean);
-                 }});
-    steps.join();
-    return sum.item<float>();
-  };
-  EXPECT_EQ(sum_of("impossible", true), 15);
-  EXPECT_EQ(sum_of("possible", false), 15);
+  EXPECT_EQ(sum_of_steps("impossible", true), 15);
+  EXPECT_EQ(sum_of_steps("possible", false), 15);
   EXPECT_THAT(log.str(), HasSubstr("warning: impossible: goes on without CUDA graphs"));
   EXPECT_THAT(log.str(), HasSubstr("debug: possible: recorded as a CUDA graph for 1 images"));
+}
+
+TEST_F(CudaGraphs, ThreadsRecordBesideEachOther) {
+  const test::LogText log(spdlog::level::debug);
+  std::array<float, 8> sums{};
+  {
+    std::vector<std::jthread> threads;
+    for (float& sum : sums) threads.emplace_back([&sum] { sum = sum_of_steps("thread", false); });
+  }
+  EXPECT_THAT(sums, testing::Each(15));
+  EXPECT_THAT(log.str(), Not(HasSubstr("goes on without")));
 }
 
 }  // namespace

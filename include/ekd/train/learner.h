@@ -23,7 +23,7 @@
 #include "ekd/train/epoch_sums.h"
 #include "ekd/train/objective.h"
 #include "ekd/train/optimizer.h"
-#include "ekd/train/step_graph.h"
+#include "ekd/core/step_graph.h"
 #include "ekd/train/weight_average.h"
 
 namespace ekd {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "ekd/core/device.h"
-#include "ekd/train/step_graph.h"
+#include "ekd/core/step_graph.h"
 #include "ekd/train/teacher.h"
 
 namespace ekd {

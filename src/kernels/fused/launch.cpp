@@ -5,15 +5,14 @@
 #include <utility>
 
 #include "ekd/core/device.h"
-#include "ekd/core/own_stream.h"
 #include "ekd/kernels/fused.h"
 #include "kernels/cuda_launch.h"
 #include "kernels/fused/cpu.h"
 
 #ifdef EKD_WITH_CUDA
-#include <c10/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
+
+#include "ekd/core/cuda_streams.h"
 #endif
 
 namespace ekd {
@@ -77,19 +76,11 @@ void launch_fused(const FusedTask& task, c10::Device device) {
 
 #ifdef EKD_WITH_CUDA
 struct SideStream::Cuda {
-  explicit Cuda(c10::Device device) : own(device), side(own.get()) {}
+  explicit Cuda(c10::Device device) : side(stream_beside(current(device), 0)) {}
 
-  c10::cuda::CUDAStream current() const { return c10::cuda::getCurrentCUDAStream(side.device_index()); }
+  static c10::cuda::CUDAStream current(c10::Device device) { return c10::cuda::getCurrentCUDAStream(device.index()); }
 
-  // `later` goes on when `earlier` has done what it was given up to now.
-  static void order(const c10::cuda::CUDAStream& earlier, const c10::cuda::CUDAStream& later) {
-    c10::cuda::CUDAEvent event;
-    event.record(earlier);
-    event.block(later);
-  }
-
-  OwnStream own;
-  const c10::cuda::CUDAStream& side;
+  c10::cuda::CUDAStream side;
 };
 #else
 struct SideStream::Cuda {};
@@ -115,7 +106,7 @@ void SideStream::run(const std::vector<at::Tensor>& tensors, const std::function
 #ifdef EKD_WITH_CUDA
   if (cuda_ != nullptr) {
     held_.insert(held_.end(), tensors.begin(), tensors.end());
-    Cuda::order(cuda_->current(), cuda_->side);
+    order(Cuda::current(cuda_->side.device()), cuda_->side);
     const c10::cuda::CUDAStreamGuard on_side(cuda_->side);
     return work();
   }
@@ -127,7 +118,7 @@ void SideStream::run(const std::vector<at::Tensor>& tensors, const std::function
 void SideStream::join() {
 #ifdef EKD_WITH_CUDA
   if (cuda_ == nullptr || held_.empty()) return;
-  Cuda::order(cuda_->side, cuda_->current());
+  order(cuda_->side, Cuda::current(cuda_->side.device()));
   held_.clear();
 #endif
 }

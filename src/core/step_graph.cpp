@@ -1,15 +1,14 @@
-#include "ekd/train/step_graph.h"
+#include "ekd/core/step_graph.h"
 
 #include <map>
 
 #ifdef EKD_WITH_CUDA
-#include <c10/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 
 #include <exception>
 
-#include "train/cuda_recorder.h"
+#include "core/cuda_recorder.h"
+#include "ekd/core/cuda_streams.h"
 #endif
 
 namespace ekd {
@@ -17,21 +16,11 @@ namespace ekd {
 #ifdef EKD_WITH_CUDA
 struct StepGraph::Cuda {
   Cuda(at::Device on, bool graph, const std::string& name)
-      : device(on),
-        stream(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, on.index())),
-        cache(graph ? cuda_recorder(on) : Recorder(), name) {}
+      : own(on.index()), cache(graph ? cuda_recorder(on) : Recorder(), name) {}
 
-  c10::cuda::CUDAStream callers() const { return c10::cuda::getCurrentCUDAStream(device.index()); }
+  c10::cuda::CUDAStream callers() const { return c10::cuda::getCurrentCUDAStream(own.get().device_index()); }
 
-  // `later` goes on when `earlier` has done what it was given up to now.
-  void order(const c10::cuda::CUDAStream& earlier, const c10::cuda::CUDAStream& later) {
-    event.record(earlier);
-    event.block(later);
-  }
-
-  at::Device device;
-  c10::cuda::CUDAStream stream;
-  c10::cuda::CUDAEvent event;
+  OwnStream own;
   std::map<ReplayCache::Key, Batch> batches;  // the memory that steps read
   ReplayCache cache;
 };
@@ -60,11 +49,11 @@ void StepGraph::run(const Batch& batch, const ReplayCache::Key& key, const Step&
 #ifdef EKD_WITH_CUDA
   if (cuda_ != nullptr) {
     const auto callers = cuda_->callers();
-    cuda_->order(callers, cuda_->stream);
-    const c10::cuda::CUDAStreamGuard on_own_stream(cuda_->stream);
+    order(callers, cuda_->own.get());
+    const c10::cuda::CUDAStreamGuard on_own_stream(cuda_->own.get());
     Batch& own = cuda_->batches[key];
     copy_in_place(own, batch);
-    cuda_->order(cuda_->stream, callers);
+    order(cuda_->own.get(), callers);
     step.prepare();
     return cuda_->cache.run(key, [&] { step.work(own); });
   }
@@ -76,13 +65,13 @@ void StepGraph::run(const Batch& batch, const ReplayCache::Key& key, const Step&
 
 void StepGraph::join() {
 #ifdef EKD_WITH_CUDA
-  if (cuda_ != nullptr) cuda_->order(cuda_->stream, cuda_->callers());
+  if (cuda_ != nullptr) order(cuda_->own.get(), cuda_->callers());
 #endif
 }
 
 void StepGraph::wait() {
 #ifdef EKD_WITH_CUDA
-  if (cuda_ != nullptr) cuda_->stream.synchronize();
+  if (cuda_ != nullptr) cuda_->own.get().synchronize();
 #endif
 }
 

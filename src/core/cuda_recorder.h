@@ -3,7 +3,9 @@
 
 #include <c10/core/Device.h>
 
-#include "ekd/train/replay_cache.h"
+#include <mutex>
+
+#include "ekd/core/replay_cache.h"
 
 namespace ekd {
 
@@ -11,5 +13,9 @@ namespace ekd {
 // recordings of one recorder share their memory: they run one after another, and what one leaves in memory of its own
 // is lost when another is replayed, tensors that still are held excepted. Nothing in a build without CUDA.
 Recorder cuda_recorder(at::Device device);
+
+// Held while something is recorded, by one thread of the process at a time: LibTorch's allocator gives no cached memory
+// back, and asserts that nobody asks for it, while anyone records. So held where memory is given back as well.
+std::mutex& recording_mutex();
 
 }  // namespace ekd

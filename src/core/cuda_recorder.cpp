@@ -1,4 +1,4 @@
-#include "train/cuda_recorder.h"
+#include "core/cuda_recorder.h"
 
 #ifdef EKD_WITH_CUDA
 #include <ATen/core/CachingHostAllocator.h>
@@ -48,12 +48,13 @@ void abandon(at::cuda::CUDAGraph& graph, at::cuda::MempoolId_t pool, at::Device 
 }
 
 std::unique_ptr<Recording> record(const std::function<void()>& work, at::cuda::MempoolId_t pool, at::Device device) {
+  const std::lock_guard alone(recording_mutex());
   // A recording cannot make room by giving cached blocks back, and the plain runs' blocks are of no more use.
   c10::cuda::CUDACachingAllocator::emptyCache();
   auto graph = std::make_unique<at::cuda::CUDAGraph>();
   try {
     // Of this thread alone: autograd's threads, whose launches on this stream are recorded too, may ask CUDA questions
-    // that are refused to the thread that records.
+    // that are refused to the thread that records, and so may other trainings' threads.
     graph->capture_begin(pool, cudaStreamCaptureModeThreadLocal);
     work();
     graph->capture_end();
@@ -65,6 +66,11 @@ std::unique_ptr<Recording> record(const std::function<void()>& work, at::cuda::M
 }
 
 }  // namespace
+
+std::mutex& recording_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
 
 Recorder cuda_recorder(at::Device device) {
   return [pool = at::cuda::graph_pool_handle(), device](const std::function<void()>& work) {

@@ -8,8 +8,8 @@
 #include <memory>
 #include <string>
 
+#include "ekd/core/replay_cache.h"
 #include "ekd/core/types.h"
-#include "ekd/train/replay_cache.h"
 
 namespace ekd {
 

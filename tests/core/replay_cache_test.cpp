@@ -1,4 +1,4 @@
-#include "ekd/train/replay_cache.h"
+#include "ekd/core/replay_cache.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

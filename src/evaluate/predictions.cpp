@@ -21,20 +21,41 @@ bool look_like_probabilities(const at::Tensor& logits) {
 
 }  // namespace
 
-Predictions predict(Classifier& model, const ImageSet& set, const PredictOptions& options) {
+Predictor::Predictor(Classifier& model, const PredictOptions& options)
+    : model_(model), options_(options), graph_(model.parameters().at(0).tensor.device(), options.graph, "evaluation") {}
+
+Predictions Predictor::predict(const ImageSet& set) {
   const at::NoGradGuard no_grad;
-  model.set_training(false);
+  model_.set_training(false);
   const at::Device device = set.images.device();
   const at::TensorOptions floats = at::TensorOptions().dtype(at::kFloat).device(device);
-  at::Tensor logits = at::empty({set.size(), model.spec().classes}, floats);
-  for (std::int64_t begin = 0; begin < set.size(); begin += options.batch_size) {
-    const std::int64_t count = std::min(options.batch_size, set.size() - begin);
-    const at::Tensor images =
-        clean_view(set.images.narrow(0, begin, count), options.normalisation, image_dtype(options.precision));
-    const AutocastGuard autocast(device, options.precision);
-    logits.narrow(0, begin, count).copy_(model.forward(images).logits);
+  const at::Tensor logits = at::empty({set.size(), model_.spec().classes}, floats);
+  for (std::int64_t begin = 0; begin < set.size(); begin += options_.batch_size) {
+    const std::int64_t count = std::min(options_.batch_size, set.size() - begin);
+    Batch batch;
+    batch.images = set.images.narrow(0, begin, count);
+    const ReplayCache::Key key = batch.images.sizes().vec();
+    at::Tensor& answer = answers_[key];
+    graph_.run(batch, key,
+               {[] {},
+                [&](const Batch& own) {
+                  const at::Tensor images =
+                      clean_view(own.images, options_.normalisation, image_dtype(options_.precision));
+                  const AutocastGuard autocast(device, options_.precision);
+                  answer = model_.forward(images).logits;
+                }});
+    // Out of the graph, whose next replay overwrites the answer and waits for this copy as for all that the caller's
+    // stream was given.
+    graph_.join();
+    logits.narrow(0, begin, count).copy_(answer);
   }
   return {logits.to(at::kCPU), set.labels.to(at::kCPU)};
+}
+
+Predictions predict(Classifier& model, const ImageSet& set, PredictOptions options) {
+  constexpr std::int64_t kPaying = 16;  // batches; a recording takes as long as a few of them
+  options.graph = options.graph && set.size() >= kPaying * options.batch_size;
+  return Predictor(model, options).predict(set);
 }
 
 Predictions load_predictions(const std::filesystem::path& path) {

@@ -65,7 +65,11 @@ Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_e
                  device_of(*setup_.model).is_cuda() ? RateIn::kTensor : RateIn::kHost),
       sums_(device_of(*setup_.model)),
       steps_(device_of(*setup_.model), setup_.graph, folder()) {
-  if (setup_.optim.ema > 0) average_.emplace(*setup_.model, setup_.optim.ema);
+  predictor_.emplace(*setup_.model, setup_.predict);
+  if (setup_.optim.ema > 0) {
+    average_.emplace(*setup_.model, setup_.optim.ema);
+    average_predictor_.emplace(average_->model(), setup_.predict);
+  }
   if (setup_.objective.needs().epoch)
     epoch_ = at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(device_of(*setup_.model)));
   if (path_exists(dir_.checkpoint())) resume();
@@ -163,8 +167,8 @@ bool Learner::evaluates() const {
   return last || (position_.epoch + 1) % setup_.eval_every == 0;
 }
 
-Metrics Learner::evaluate(Classifier& model, const std::string& whose) const {
-  const Predictions predictions = predict(model, setup_.watched.set, setup_.predict);
+Metrics Learner::evaluate(Predictor& predictor, const std::string& whose) const {
+  const Predictions predictions = predictor.predict(setup_.watched.set);
   if (!predictions.logits.isfinite().all().item<bool>()) {
     throw not_finite("the " + whose + "answers to the " + setup_.watched.name + " split are", "after",
                      {position_.epoch, steps_per_epoch_});
@@ -238,8 +242,8 @@ void Learner::finish_epoch() {
   const auto start = std::chrono::steady_clock::now();
   std::optional<Metrics> metrics, of_average;
   if (evaluates()) {
-    metrics = evaluate(*setup_.model, "");
-    if (average_) of_average = evaluate(average_->model(), "averaged weights' ");
+    metrics = evaluate(*predictor_, "");
+    if (average_) of_average = evaluate(*average_predictor_, "averaged weights' ");
   }
   const double evaluation_seconds = seconds_since(start);
   const auto line = log_epoch(metrics, of_average, evaluation_seconds);

@@ -17,7 +17,8 @@ constexpr int kBins = 15;
 const Predictions& val_answers(const Teacher& teacher, SharedSetup& shared) {
   const auto known = shared.val_answers.find(teacher.path);
   if (known != shared.val_answers.end()) return known->second;
-  const Predictions said = predict(*teacher.model, shared.data.val, {.normalisation = teacher.normalisation});
+  const Predictions said =
+      predict(*teacher.model, shared.data.val, {.normalisation = teacher.normalisation, .graph = shared.graph});
   if (!said.logits.isfinite().all().item<bool>())
     throw NonFiniteError("the answers of the teacher '" + teacher.name + "' to the validation split are not finite");
   return shared.val_answers[teacher.path] = said;

@@ -103,6 +103,7 @@ void check_request(const TrainingRequest& request) {
 
 SharedSetup prepare_shared(const Config& config) {
   SharedSetup shared;
+  shared.graph = config.run.graph;
   set_deterministic(config.run.deterministic);
   set_threads(config.run.threads);
   set_fused_kernels(config.run.fused);
@@ -162,7 +163,8 @@ LearnerSetup learner_setup(const TrainingRequest& request, RunSetup& run, const 
           .eval_every = request.config.eval.every,
           .best = request.config.eval.best,
           .graph = request.config.run.graph,
-          .predict = {shared.data.normalisation, request.config.eval.batch_size, shared.precision},
+          .predict = {shared.data.normalisation, request.config.eval.batch_size, shared.precision,
+                      request.config.run.graph},
           .watched = {validated ? "val" : "test", validated ? shared.data.val : shared.data.test},
           .identity = run.identity,
           .teachers = names,

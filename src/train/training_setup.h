@@ -17,6 +17,7 @@ namespace ekd {
 struct SharedSetup {
   at::Device device = at::kCPU;
   Precision precision = Precision::kFp32;
+  bool graph = true;              // on CUDA: run.graph
   Dataset data;                   // on the device
   std::vector<Teacher> teachers;  // each network once, whatever the runs call it
   std::unique_ptr<BatchStream> stream;

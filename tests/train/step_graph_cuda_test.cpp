@@ -49,6 +49,7 @@ class CudaGraphs : public ::testing::Test {
     const std::string name = training.learner().folder();
     EXPECT_THAT(log.str(), HasSubstr(name + ": recorded as a CUDA graph for 8 images"));
     EXPECT_THAT(log.str(), HasSubstr(name + ": recorded as a CUDA graph for 6 images"));
+    EXPECT_THAT(log.str(), HasSubstr("evaluation: recorded as a CUDA graph for 8 images"));
     if (teachers) {
       EXPECT_THAT(log.str(), HasSubstr("teachers: recorded as a CUDA graph for 6 images"));
     }

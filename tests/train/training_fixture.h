@@ -124,7 +124,7 @@ class Training {
             .optim = optim,
             .eval_every = 1,
             .graph = spec.graph,
-            .predict = {tiny_data().normalisation, 8, spec.precision},
+            .predict = {tiny_data().normalisation, 8, spec.precision, spec.graph},
             .watched = {"test", on_device(tiny_data().test, spec.device)},
             .identity = {.settings = {{"optim.lr", spec.lr}},
                          .defaults = {{"optim.lr", 0.05}},

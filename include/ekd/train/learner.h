@@ -13,6 +13,7 @@
 
 #include "ekd/core/device.h"
 #include "ekd/core/failure.h"
+#include "ekd/core/step_graph.h"
 #include "ekd/evaluate/predictions.h"
 #include "ekd/metrics/metrics.h"
 #include "ekd/models/classifier.h"
@@ -23,7 +24,6 @@
 #include "ekd/train/epoch_sums.h"
 #include "ekd/train/objective.h"
 #include "ekd/train/optimizer.h"
-#include "ekd/core/step_graph.h"
 #include "ekd/train/weight_average.h"
 
 namespace ekd {
@@ -114,7 +114,7 @@ class Learner {
   double epochs_done() const;
   std::string place_of(Position at) const;
   bool evaluates() const;
-  Metrics evaluate(Classifier& model, const std::string& whose) const;
+  Metrics evaluate(Predictor& predictor, const std::string& whose) const;
   nlohmann::json about_weights(const std::optional<Metrics>& metrics) const;
   nlohmann::ordered_json log_epoch(const std::optional<Metrics>& metrics, const std::optional<Metrics>& of_average,
                                    double evaluation_seconds);
@@ -133,7 +133,8 @@ class Learner {
   std::optional<double> smallest_loss_;  // of the epochs so far
   bool diverges_ = false;                // has been said
   std::optional<MetricLog> metric_log_;  // from the first line on; the saving thread's
-  StepGraph steps_;                      // goes before what its steps work on, and waits for them
+  std::optional<Predictor> predictor_, average_predictor_;
+  StepGraph steps_;           // goes before what its steps work on, and waits for them
   std::future<void> saving_;  // the first to go, and waits likewise: of the last save, until it has been asked
 };
 

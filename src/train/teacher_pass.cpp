@@ -1,6 +1,9 @@
 #include "ekd/train/teacher_pass.h"
 
+#include <functional>
 #include <utility>
+
+#include "ekd/core/branches.h"
 
 namespace ekd {
 
@@ -15,8 +18,14 @@ std::vector<Outputs> TeacherPass::answers(const at::Tensor& images, const Teache
   graph_.run(batch, key,
              {[] {},
               [&](const Batch& own) {
+                // Each teacher by itself leaves much of a GPU idle.
+                std::vector<std::function<void()>> works;
                 for (const auto& [teacher, features] : questions)
-                  answers.teachers[teacher] = teacher_outputs(teachers_.at(teacher), own.images, precision_, features);
+                  works.emplace_back([&] {
+                    answers.teachers[teacher] =
+                        teacher_outputs(teachers_.at(teacher), own.images, precision_, features);
+                  });
+                run_branches(own.images.device(), works);
               }});
   graph_.join();
   if (images.is_cpu()) return std::exchange(answers.teachers, {});

@@ -9,6 +9,7 @@
 #include <limits>
 #include <thread>
 
+#include "ekd/core/branches.h"
 #include "ekd/core/device.h"
 #include "ekd/core/step_graph.h"
 #include "tests/support/log_text.h"
@@ -93,6 +94,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case("wrn_bf16", {.model = "wrn_40_2", .precision = Precision::kBf16}),
         Case("distilled", {.augmentation = "cutmix", .teachers = 2}),
         Case("distilled_bf16", {.teachers = 2, .precision = Precision::kBf16}),
+        Case("distilled_four_bf16", {.teachers = 4, .precision = Precision::kBf16}),
         Case("distilled_ramped", {.teachers = 2, .loss = &test::kRamped}),
         Case("distilled_hint", {.teachers = 2, .loss = &test::kHint}),
         Case("distilled_scaled", {.teachers = 2, .ema = 0.2, .teacher_temperatures = {0.5, 3}}),
@@ -175,6 +177,32 @@ TEST_F(CudaGraphs, AFailedRecordingLeavesNothingBehind) {
   const test::LogText log(spdlog::level::debug);
   EXPECT_EQ(sum_of_steps("impossible", true), 15);
   EXPECT_EQ(sum_of_steps("possible", false), 15);
+  EXPECT_THAT(log.str(), HasSubstr("warning: impossible: goes on without CUDA graphs"));
+  EXPECT_THAT(log.str(), HasSubstr("debug: possible: recorded as a CUDA graph for 1 images"));
+}
+
+TEST_F(CudaGraphs, BranchesAreJoinedAlsoWhereOneFails) {
+  const test::LogText log(spdlog::level::debug);
+  const at::Device device(at::kCUDA, 0);
+  for (const bool impossible : {true, false}) {
+    const at::Tensor sums = at::zeros({3}, at::TensorOptions().device(device).dtype(at::kFloat));
+    StepGraph steps(device, true, impossible ? "impossible" : "possible");
+    for (int i = 0; i < 6; ++i)
+      steps.run(batch_of(i), {1},
+                {[] {},
+                 [&](const Batch& batch) {
+                   std::vector<std::function<void()>> works;
+                   for (int k = 0; k < 3; ++k)
+                     works.emplace_back([&, k] {
+                       const at::Tensor mean = batch.images.mean();
+                       if (impossible && k == 1) mean.item<float>();
+                       sums[k].add_(mean * (k + 1));
+                     });
+                   run_branches(device, works);
+                 }});
+    steps.join();
+    for (int k = 0; k < 3; ++k) EXPECT_EQ(sums[k].item<float>(), 15 * (k + 1)) << k;
+  }
   EXPECT_THAT(log.str(), HasSubstr("warning: impossible: goes on without CUDA graphs"));
   EXPECT_THAT(log.str(), HasSubstr("debug: possible: recorded as a CUDA graph for 1 images"));
 }

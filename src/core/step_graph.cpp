@@ -15,8 +15,8 @@ namespace ekd {
 
 #ifdef EKD_WITH_CUDA
 struct StepGraph::Cuda {
-  Cuda(at::Device on, bool graph, const std::string& name)
-      : own(on.index()), cache(graph ? cuda_recorder(on) : Recorder(), name) {}
+  Cuda(at::Device on, bool graph, const std::string& name, Comes comes)
+      : own(on.index(), comes), cache(graph ? cuda_recorder(on) : Recorder(), name) {}
 
   c10::cuda::CUDAStream callers() const { return c10::cuda::getCurrentCUDAStream(own.get().device_index()); }
 
@@ -28,10 +28,11 @@ struct StepGraph::Cuda {
 struct StepGraph::Cuda {};
 #endif
 
-StepGraph::StepGraph(at::Device device, bool graph, const std::string& name) {
+StepGraph::StepGraph(at::Device device, bool graph, const std::string& name, Comes comes) {
 #ifdef EKD_WITH_CUDA
-  if (device.is_cuda()) cuda_ = std::make_unique<Cuda>(device, graph, name);
+  if (device.is_cuda()) cuda_ = std::make_unique<Cuda>(device, graph, name, comes);
 #else
+  static_cast<void>(comes);
   static_cast<void>(device);
   static_cast<void>(graph);
   static_cast<void>(name);

@@ -64,7 +64,7 @@ Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_e
       optimizer_(all_of(setup_.model->parameters(), setup_.objective.parameters()), setup_.optim,
                  device_of(*setup_.model).is_cuda() ? RateIn::kTensor : RateIn::kHost),
       sums_(device_of(*setup_.model)),
-      steps_(device_of(*setup_.model), setup_.graph, folder()) {
+      steps_(device_of(*setup_.model), setup_.graph, folder(), Comes::kFirst) {
   predictor_.emplace(*setup_.model, setup_.predict);
   if (setup_.optim.ema > 0) {
     average_.emplace(*setup_.model, setup_.optim.ema);

@@ -7,8 +7,8 @@
 #include <optional>
 
 #include "ekd/augment/augmentation.h"
+#include "ekd/core/cuda_streams.h"
 #include "ekd/core/device.h"
-#include "ekd/core/own_stream.h"
 #include "ekd/core/signals.h"
 #include "ekd/losses/combination.h"
 #include "ekd/losses/distillation.h"

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "ekd/core/cuda_streams.h"
 #include "ekd/core/replay_cache.h"
 #include "ekd/core/types.h"
 
@@ -24,7 +25,7 @@ struct Step {
 class StepGraph {
  public:
   // `graph` false: no graphs. `name` says in the log whose steps they are.
-  StepGraph(at::Device device, bool graph, const std::string& name);
+  StepGraph(at::Device device, bool graph, const std::string& name, Comes comes = Comes::kLater);
 
   // Waits for the steps: what they work on may be gone afterwards.
   ~StepGraph();

@@ -38,13 +38,13 @@ struct TrainingOutcome {
 // UsageError, DataError, WeightsError.
 nlohmann::ordered_json plan_training(const TrainingRequest& request);
 
-// Trains one or several runs, or goes on with them, to the end or to a signal. Several calls may be under way on threads
-// of their own, on other runs that agree in run.deterministic and run.fused; their requests have a `pace`. Runs of one
-// call agree in everything but model, optimiser, objective, teachers and evaluation (same_batches in plan_rows.h): each
-// batch is made once, and seen once by each of the teachers. Every run's files are those it would write alone, up to
-// times; a run that fails ends alone, and `on_failure` is told at once. A finished run that need not go on has its
-// result at once. Outcomes come in the order of the requests. Failures of a request, data or weights come before a run
-// directory is made, those of locks, files, memory and numbers that are not finite later.
+// Trains one or several runs, or goes on with them, to the end or to a signal. Several calls may be under way on
+// threads of their own, on other runs that agree in run.deterministic and run.fused; their requests have a `pace`. Runs
+// of one call agree in everything but model, optimiser, objective, teachers and evaluation (same_batches in
+// plan_rows.h): each batch is made once, and seen once by each of the teachers. Every run's files are those it would
+// write alone, up to times; a run that fails ends alone, and `on_failure` is told at once. A finished run that need not
+// go on has its result at once. Outcomes come in the order of the requests. Failures of a request, data or weights come
+// before a run directory is made, those of locks, files, memory and numbers that are not finite later.
 std::vector<TrainingOutcome> run_trainings(const std::vector<TrainingRequest>& requests,
                                            const OnFailure& on_failure = {});
 

@@ -1,18 +1,21 @@
 #include "losses/divergence.h"
 
+#include <ATen/ExpandUtils.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/where.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <optional>
+
+#include "ekd/core/device.h"
 #include "losses/exponentials.h"
 
 namespace ekd {
 namespace {
 
 constexpr double kLargestExponent = 60;  // e^60 times any number of classes is a float32
-constexpr double kNoProbability = -200;  // of a logit, where the mean of the others is 0
 
 struct RowDivergence {
   at::Tensor values;    // KL(target ‖ student) of each row, last dimension 1
@@ -41,6 +44,11 @@ RowDivergence row_divergence(const at::Tensor& target, const at::Tensor& student
 struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& student,
                             const Divergence& of) {
+    if (fused_kernels() && row_losses_take(student, of.target)) {
+      const RowLoss loss = fused_divergence(student, of);
+      context->save_for_backward({loss.gradient});
+      return loss.value;
+    }
     RowDivergence found = row_divergence(of.target, softened_logits(student, of.temperature, of.classes));
     if (of.weights.defined()) {
       const at::Tensor weights = of.weights.unsqueeze(-1);
@@ -58,9 +66,29 @@ struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
   }
 };
 
+// On a GPU. The gradient by the logits is the result's, softened like them.
+struct SoftenFunction : torch::autograd::Function<SoftenFunction> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& logits, double temperature,
+                            const std::optional<at::Tensor>& of) {
+    const at::Tensor classes = of.value_or(at::Tensor());
+    context->saved_data["temperature"] = temperature;
+    context->save_for_backward({classes});
+    return fused_softened(logits, temperature, classes, kNoProbability);
+  }
+
+  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* context,
+                                               const torch::autograd::tensor_list& gradients) {
+    const double temperature = context->saved_data["temperature"].toDouble();
+    return {fused_softened(gradients[0], temperature, context->get_saved_variables()[0], /*nothing=*/0), {}, {}};
+  }
+};
+
 }  // namespace
 
 at::Tensor softened_logits(const at::Tensor& logits, double temperature, const at::Tensor& classes) {
+  if (fused_kernels() && row_losses_take(logits, logits) &&
+      (!classes.defined() || at::infer_size(logits.sizes(), classes.sizes()) == logits.sizes()))
+    return SoftenFunction::apply(logits, temperature, classes.defined() ? std::optional(classes) : std::nullopt);
   if (!classes.defined()) return (logits - logits.mean(-1, /*keepdim=*/true)) / temperature;
   const at::Tensor count = classes.sum(-1, /*keepdim=*/true).clamp_min(1);
   const at::Tensor mean = at::where(classes, logits, 0).sum(-1, /*keepdim=*/true) / count;

@@ -3,21 +3,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ekd/kernels/row_losses.h"
+
 namespace ekd {
 
 // Logits over the temperature, less each row's mean: that changes no probability, and large logits that differ little
 // would lose their difference. With `classes`, a bool mask, of these classes alone: the others' logits are so low that
 // they have no probability, and all are equal in a row without any of these classes.
 at::Tensor softened_logits(const at::Tensor& logits, double temperature, const at::Tensor& classes = {});
-
-// Which rows are compared with which, and how much each counts.
-struct Divergence {
-  at::Tensor target;       // [targets, B, classes]: softened logits
-  at::Tensor weights;      // [targets, B] or [targets, 1]; undefined: all 1
-  double temperature = 1;  // of the student
-  double scale = 1;
-  at::Tensor classes;  // bool, broadcasts with target; undefined: all
-};
 
 // scale / B · Σ weight · KL(softmax(target) ‖ softmax(student / temperature)), 0-dim, never negative. student [B,
 // classes] or [targets, B, classes]; differentiable in it, and in nothing else.

@@ -11,6 +11,7 @@ namespace ekd {
 namespace {
 
 Outputs first_rows(const Outputs& outputs, std::int64_t count) {
+  if (outputs.logits.size(0) == count) return outputs;  // not one operation more, nor one for the gradient
   Outputs first{outputs.logits.narrow(0, 0, count), {}};
   for (const auto& [name, tensor] : outputs.features) first.features.push_back({name, tensor.narrow(0, 0, count)});
   return first;
@@ -45,12 +46,12 @@ void Objective::scale_teachers(const std::vector<double>& temperatures) {
 
 LossTerms Objective::terms(const Batch& batch, const Outputs& outputs, const at::Tensor& epoch) const {
   LossTerms losses;
-  const at::Tensor logits = outputs.logits.narrow(0, 0, batch.size());
-  losses.terms.push_back({"ce", soft_cross_entropy(logits, batch.targets, label_smoothing_), 1});
+  const Outputs clean = first_rows(outputs, batch.size());
+  losses.terms.push_back({"ce", soft_cross_entropy(clean.logits, batch.targets, label_smoothing_), 1});
   if (batch.views > 1) losses.terms.push_back({"js", jensen_shannon(outputs.logits, batch.views), js_weight_});
   if (loss_ == nullptr) return losses;
   for (auto& term : losses.terms) term.weight *= ce_weight_;
-  DistillationInput input{first_rows(outputs, batch.size()), {}, batch.targets, batch.labels, epoch, batch.indices};
+  DistillationInput input{clean, {}, batch.targets, batch.labels, epoch, batch.indices};
   std::vector<Outputs> scaled;  // the batch's answers are those of other runs, too
   scaled.reserve(teachers_.size());
   for (const std::size_t teacher : teachers_) {

@@ -52,8 +52,7 @@ class Trace(CliTest):
         self.assertFalse(of_kind(answer, "weight gradient") or any(launch["sums"] for launch in answer))
         alone, taught = launches("shufflenet_v1", 2), launches("shufflenet_v1", 2, "--teachers", 1)
         ours = [[launch for launch in found if launch["kind"] != "LibTorch"] for found in (alone, taught)]
-        self.assertEqual(len(ours[0]), len(ours[1]))
-        self.assertGreater(len(taught), len(alone) + 20)  # the distillation loss
+        self.assertEqual(len(ours[1]), len(ours[0]) + 3)  # targets, a divergence with its gradient, its sum
         views = launches("wrn_40_2", 2, "--views", 3)
         self.assertEqual(of_kind(views, "convolution"), of_kind(launches("wrn_40_2", 6), "convolution"))
 

@@ -8,6 +8,7 @@
 
 #include "tests/losses/losses.h"
 #include "tests/models/golden.h"
+#include "tests/support/emulated_block.h"
 
 namespace ekd {
 namespace {
@@ -39,7 +40,18 @@ void expect_term(const std::string& kd, const std::vector<at::Tensor>& teachers,
   expect_relative(golden.student.grad().norm(), expected.at("grad_norm"), what + ", gradient");
 }
 
-TEST(GoldenLosses, EveryWayToCombineFourTeachers) {
+class GoldenLosses : public testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    if (GetParam()) emulation_.emplace();
+  }
+
+ private:
+  std::optional<FusedEmulation> emulation_;
+};
+INSTANTIATE_TEST_SUITE_P(OnKernelsOfAGpu, GoldenLosses, testing::Bool());
+
+TEST_P(GoldenLosses, EveryWayToCombineFourTeachers) {
   const Distillation golden;
   const nlohmann::json expected = golden_numbers("distill");
   for (const int temperature : {1, 4, 50}) {
@@ -52,7 +64,7 @@ TEST(GoldenLosses, EveryWayToCombineFourTeachers) {
   }
 }
 
-TEST(GoldenLosses, OneTeacherIsTheSameInEveryWay) {
+TEST_P(GoldenLosses, OneTeacherIsTheSameInEveryWay) {
   const Distillation golden;
   const nlohmann::json expected = golden_numbers("distill");
   for (const int temperature : {1, 4, 50}) {
@@ -63,7 +75,7 @@ TEST(GoldenLosses, OneTeacherIsTheSameInEveryWay) {
   }
 }
 
-TEST(GoldenLosses, JensenShannonOfThreeViews) {
+TEST_P(GoldenLosses, JensenShannonOfThreeViews) {
   const Distillation golden;
   const nlohmann::json expected = golden_numbers("distill").at("augmix_jsd");
   const at::Tensor views = at::cat({golden.student, golden.teachers[0] * 0.5, golden.teachers[1] * 0.5});

@@ -181,6 +181,19 @@ void describe(const NormTable& norms, Launch& launch) {
 }
 void describe(const TermsTask& task, Launch& launch) { describe_step(launch, task.count, 3 * kFixedBytes); }
 
+// Rows are read, summed up and written; a divergence's sums follow from each other, for one target after another.
+void describe_rows(Launch& launch, int rows, int classes, int targets, double stages) {
+  launch.kind = "per step";
+  launch.bytes = kFloatBytes * rows * classes * (2.0 + targets);
+  launch.stages = stages;
+}
+void describe(const DivergenceTask& task, Launch& launch) {
+  describe_rows(launch, task.rows, task.classes, task.targets, 1 + 2 * task.targets);
+}
+void describe(const SoftenTask& task, Launch& launch) { describe_rows(launch, task.rows, task.classes, 0, 1); }
+void describe(const CrossEntropyTask& task, Launch& launch) { describe_rows(launch, task.rows, task.classes, 1, 2); }
+void describe(const RowTotalTask& task, Launch& launch) { describe_step(launch, task.rows, kFloatBytes); }
+
 // Takes the place of a device that runs kernels.
 struct NotedRun {
   Launch& launch;

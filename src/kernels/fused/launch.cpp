@@ -61,7 +61,7 @@ void launch_fused(const FusedTask& task, c10::Device device) {
           if constexpr (requires { run_on_cpu(one); })
             run_on_cpu(one);
           else
-            TORCH_INTERNAL_ASSERT(false, "a convolution of a GPU on the CPU");
+            TORCH_INTERNAL_ASSERT(false, "a kernel of a GPU on the CPU");
         },
         task);
   }

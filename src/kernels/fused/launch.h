@@ -11,11 +11,13 @@
 #include "kernels/fused/depthwise.h"
 #include "kernels/fused/join.h"
 #include "kernels/fused/parameters.h"
+#include "kernels/fused/row_losses.h"
 
 namespace ekd {
 
 using FusedTask = std::variant<ConvTask, ConvWeightTask, PointwiseWeightTask, DenseTask, DenseWeightTask, DepthwiseTask,
-                               JoinTask, PoolTask, RoundTask, GradientTask, RunningTask, NormTable, SgdTask, TermsTask>;
+                               JoinTask, PoolTask, RoundTask, GradientTask, RunningTask, NormTable, SgdTask, TermsTask,
+                               SoftenTask, DivergenceTask, CrossEntropyTask, RowTotalTask>;
 
 // Does the task: on a GPU on the device's current stream (throws c10::Error where CUDA refuses), on a CPU at once.
 void launch_fused(const FusedTask& task, c10::Device device);

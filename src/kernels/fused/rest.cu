@@ -2,6 +2,7 @@
 #include "kernels/fused/depthwise.h"
 #include "kernels/fused/join.h"
 #include "kernels/fused/parameters.h"
+#include "kernels/fused/row_losses.h"
 
 namespace ekd {
 
@@ -14,5 +15,9 @@ template int launch_on(const RunningTask&, CudaStream);
 template int launch_on(const NormTable&, CudaStream);
 template int launch_on(const SgdTask&, CudaStream);
 template int launch_on(const TermsTask&, CudaStream);
+template int launch_on(const SoftenTask&, CudaStream);
+template int launch_on(const DivergenceTask&, CudaStream);
+template int launch_on(const CrossEntropyTask&, CudaStream);
+template int launch_on(const RowTotalTask&, CudaStream);
 
 }  // namespace ekd

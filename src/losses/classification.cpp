@@ -2,35 +2,18 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/log_softmax.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include "ekd/core/device.h"
-#include "ekd/kernels/row_losses.h"
+#include "losses/given_gradient.h"
 
 namespace ekd {
-namespace {
-
-struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& logits,
-                            const at::Tensor& targets, double smoothing) {
-    const RowLoss loss = fused_cross_entropy(logits, targets, smoothing);
-    context->save_for_backward({loss.gradient});
-    return loss.value;
-  }
-
-  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* context,
-                                               const torch::autograd::tensor_list& gradients) {
-    return {gradients[0] * context->get_saved_variables()[0], {}, {}};
-  }
-};
-
-}  // namespace
 
 at::Tensor soft_cross_entropy(const at::Tensor& logits, const at::Tensor& targets, double smoothing) {
   TORCH_CHECK(logits.dim() == 2 && logits.sizes() == targets.sizes(), "soft_cross_entropy: logits ", logits.sizes(),
               " and targets ", targets.sizes(), " must be the same [B, classes]");
   const at::Tensor wide = logits.to(at::kFloat);
-  if (fused_kernels() && row_losses_take(wide, targets)) return CrossEntropyFunction::apply(wide, targets, smoothing);
+  if (fused_kernels() && row_losses_take(wide, targets))
+    return with_gradient(wide, fused_cross_entropy(wide, targets, smoothing));
   const at::Tensor log_probs = at::log_softmax(wide, 1);
   const at::Tensor smoothed =
       smoothing > 0 ? targets * (1 - smoothing) + smoothing / static_cast<double>(targets.size(1)) : targets;
@@ -40,8 +23,9 @@ at::Tensor soft_cross_entropy(const at::Tensor& logits, const at::Tensor& target
 at::Tensor jensen_shannon(const at::Tensor& logits, std::int64_t views) {
   TORCH_CHECK(logits.dim() == 2 && views >= 1 && logits.size(0) % views == 0, "jensen_shannon: logits ", logits.sizes(),
               " do not hold ", views, " views");
-  const at::Tensor log_probs =
-      at::log_softmax(logits.to(at::kFloat), 1).view({views, logits.size(0) / views, logits.size(1)});
+  const at::Tensor wide = logits.to(at::kFloat);
+  if (fused_kernels() && row_losses_take(wide, wide)) return with_gradient(wide, fused_jensen_shannon(wide, views));
+  const at::Tensor log_probs = at::log_softmax(wide, 1).view({views, logits.size(0) / views, logits.size(1)});
   const at::Tensor probs = log_probs.exp();
   const at::Tensor log_mean = probs.mean(0, /*keepdim=*/true).clamp(1e-7, 1).log();
   return (probs * (log_probs - log_mean)).sum() * (1.0 / static_cast<double>(logits.size(0)));

@@ -2,6 +2,7 @@
 
 #include <ATen/ExpandUtils.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/where.h>
@@ -11,6 +12,7 @@
 
 #include "ekd/core/device.h"
 #include "losses/exponentials.h"
+#include "losses/given_gradient.h"
 
 namespace ekd {
 namespace {
@@ -40,31 +42,18 @@ RowDivergence row_divergence(const at::Tensor& target, const at::Tensor& student
   return {values, at::where(rest.abs() <= 1, p * rest.expm1(), at::softmax(student, -1) - p)};
 }
 
-// LibTorch's derivatives would be differences of nearly equal numbers again.
-struct DivergenceFunction : torch::autograd::Function<DivergenceFunction> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& student,
-                            const Divergence& of) {
-    if (fused_kernels() && row_losses_take(student, of.target)) {
-      const RowLoss loss = fused_divergence(student, of);
-      context->save_for_backward({loss.gradient});
-      return loss.value;
-    }
-    RowDivergence found = row_divergence(of.target, softened_logits(student, of.temperature, of.classes));
-    if (of.weights.defined()) {
-      const at::Tensor weights = of.weights.unsqueeze(-1);
-      found = {found.values * weights, found.gradient * weights};
-    }
-    const at::Tensor gradient = found.gradient.dim() > student.dim() ? found.gradient.sum(0) : found.gradient;
-    const double over_batch = of.scale / static_cast<double>(student.size(-2));
-    context->save_for_backward({gradient * (over_batch / of.temperature)});
-    return found.values.sum() * over_batch;
+// Summed over rows and targets. LibTorch's derivatives would be differences of nearly equal numbers again.
+RowLoss divergence_of_rows(const at::Tensor& student, const Divergence& of) {
+  const at::NoGradGuard no_grad;
+  RowDivergence found = row_divergence(of.target, softened_logits(student, of.temperature, of.classes));
+  if (of.weights.defined()) {
+    const at::Tensor weights = of.weights.unsqueeze(-1);
+    found = {found.values * weights, found.gradient * weights};
   }
-
-  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* context,
-                                               const torch::autograd::tensor_list& gradients) {
-    return {gradients[0] * context->get_saved_variables()[0], {}};
-  }
-};
+  const at::Tensor gradient = found.gradient.dim() > student.dim() ? found.gradient.sum(0) : found.gradient;
+  const double over_batch = of.scale / static_cast<double>(student.size(-2));
+  return {found.values.sum() * over_batch, gradient * (over_batch / of.temperature)};
+}
 
 // On a GPU. The gradient by the logits is the result's, softened like them.
 struct SoftenFunction : torch::autograd::Function<SoftenFunction> {
@@ -96,7 +85,8 @@ at::Tensor softened_logits(const at::Tensor& logits, double temperature, const a
 }
 
 at::Tensor kl_divergence(const at::Tensor& student, const Divergence& of) {
-  return DivergenceFunction::apply(student, of);
+  const bool fused = fused_kernels() && row_losses_take(student, of.target);
+  return with_gradient(student, fused ? fused_divergence(student, of) : divergence_of_rows(student, of));
 }
 
 }  // namespace ekd

@@ -46,12 +46,12 @@ void Objective::scale_teachers(const std::vector<double>& temperatures) {
 
 LossTerms Objective::terms(const Batch& batch, const Outputs& outputs, const at::Tensor& epoch) const {
   LossTerms losses;
-  const Outputs clean = first_rows(outputs, batch.size());
-  losses.terms.push_back({"ce", soft_cross_entropy(clean.logits, batch.targets, label_smoothing_), 1});
+  const at::Tensor logits = first_rows({outputs.logits, {}}, batch.size()).logits;
+  losses.terms.push_back({"ce", soft_cross_entropy(logits, batch.targets, label_smoothing_), 1});
   if (batch.views > 1) losses.terms.push_back({"js", jensen_shannon(outputs.logits, batch.views), js_weight_});
   if (loss_ == nullptr) return losses;
   for (auto& term : losses.terms) term.weight *= ce_weight_;
-  DistillationInput input{clean, {}, batch.targets, batch.labels, epoch, batch.indices};
+  DistillationInput input{first_rows(outputs, batch.size()), {}, batch.targets, batch.labels, epoch, batch.indices};
   std::vector<Outputs> scaled;  // the batch's answers are those of other runs, too
   scaled.reserve(teachers_.size());
   for (const std::size_t teacher : teachers_) {

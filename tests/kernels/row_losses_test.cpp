@@ -148,6 +148,25 @@ TEST_P(RowLosses, ACrossEntropyAndItsGradient) {
       }
 }
 
+TEST_P(RowLosses, AJensenShannonDivergenceAndItsGradient) {
+  for (const Shape& shape : {Shape{3, 7, 100}, Shape{1, 7, 3}, Shape{2, 1, 1000}, Shape{3, 2, 1}})
+    for (const double size : {1e-3, 3.0, 100.0}) {
+      const auto& [views, batch, classes] = shape;
+      const at::Tensor logits = here(size * at::randn({views * batch, classes}));
+      const RowLoss loss = fused_jensen_shannon(logits, views);
+
+      const at::Tensor leaf = logits.to(at::kDouble).requires_grad_();
+      const at::Tensor log_p = at::log_softmax(leaf, 1).view({views, batch, classes}), p = log_p.exp();
+      const at::Tensor rows = p * (log_p - p.mean(0, /*keepdim=*/true).clamp(1e-7, 1).log());
+      const at::Tensor expected = rows.sum() / static_cast<double>(views * batch);
+      expected.backward();
+      const std::string what = std::to_string(views) + " views of " + std::to_string(size);
+      expect_within(loss.value, expected.detach(), 3e-6 + rounding(logits), what);
+      expect_within(loss.gradient, leaf.grad(), (3e-6 + 10 * rounding(logits)) / static_cast<double>(views * batch),
+                    what);
+    }
+}
+
 TEST_P(RowLosses, RowsThatDoNotLieOneAfterAnotherAndTheSameBitsTwice) {
   const at::Tensor student = here(at::randn({100, 9})), targets = here(at::randn({3, 100, 9})),
                    weights = here(at::rand({9, 3}));

@@ -192,6 +192,9 @@ void describe(const DivergenceTask& task, Launch& launch) {
 }
 void describe(const SoftenTask& task, Launch& launch) { describe_rows(launch, task.rows, task.classes, 0, 1); }
 void describe(const CrossEntropyTask& task, Launch& launch) { describe_rows(launch, task.rows, task.classes, 1, 2); }
+void describe(const JensenShannonTask& task, Launch& launch) {
+  describe_rows(launch, task.rows, task.classes, 3 * task.views, 1 + 2 * task.views);
+}
 void describe(const RowTotalTask& task, Launch& launch) { describe_step(launch, task.rows, kFloatBytes); }
 
 // Takes the place of a device that runs kernels.

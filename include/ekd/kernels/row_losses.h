@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 namespace ekd {
 
 // Whether there are kernels for these tensors: float32, not empty, on a GPU that has_fused_kernels. Not on a CPU, where
@@ -37,5 +39,8 @@ RowLoss fused_divergence(const at::Tensor& student, const Divergence& of);
 
 // −1 / B · Σ ((1 − smoothing) · targets + smoothing / classes) · log softmax(logits): both [B, classes].
 RowLoss fused_cross_entropy(const at::Tensor& logits, const at::Tensor& targets, double smoothing);
+
+// jensen_shannon of losses/classification.h: logits [views · B, classes].
+RowLoss fused_jensen_shannon(const at::Tensor& logits, std::int64_t views);
 
 }  // namespace ekd

@@ -17,7 +17,7 @@ namespace ekd {
 
 using FusedTask = std::variant<ConvTask, ConvWeightTask, PointwiseWeightTask, DenseTask, DenseWeightTask, DepthwiseTask,
                                JoinTask, PoolTask, RoundTask, GradientTask, RunningTask, NormTable, SgdTask, TermsTask,
-                               SoftenTask, DivergenceTask, CrossEntropyTask, RowTotalTask>;
+                               SoftenTask, DivergenceTask, CrossEntropyTask, JensenShannonTask, RowTotalTask>;
 
 // Does the task: on a GPU on the device's current stream (throws c10::Error where CUDA refuses), on a CPU at once.
 void launch_fused(const FusedTask& task, c10::Device device);

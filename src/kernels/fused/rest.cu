@@ -18,6 +18,7 @@ template int launch_on(const TermsTask&, CudaStream);
 template int launch_on(const SoftenTask&, CudaStream);
 template int launch_on(const DivergenceTask&, CudaStream);
 template int launch_on(const CrossEntropyTask&, CudaStream);
+template int launch_on(const JensenShannonTask&, CudaStream);
 template int launch_on(const RowTotalTask&, CudaStream);
 
 }  // namespace ekd

@@ -97,4 +97,18 @@ RowLoss fused_cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
   return made.total();
 }
 
+RowLoss fused_jensen_shannon(const at::Tensor& logits, std::int64_t views) {
+  const at::Tensor from = logits.contiguous();
+  const std::int64_t rows = logits.size(0) / views, classes = logits.size(1);
+  const MadeRows made(from, rows);
+  const at::Tensor means = at::empty({rows, classes}, from.options());
+  launch_fused(
+      JensenShannonTask{from.const_data_ptr<float>(), static_cast<float>(1 / static_cast<double>(logits.size(0))),
+                        means.mutable_data_ptr<float>(), made.values.mutable_data_ptr<float>(),
+                        made.gradient.mutable_data_ptr<float>(), static_cast<int>(views), static_cast<int>(rows),
+                        static_cast<int>(classes)},
+      from.device());
+  return made.total();
+}
+
 }  // namespace ekd

@@ -172,6 +172,51 @@ struct CrossEntropyKernel {
   }
 };
 
+// Σ over views of p · (log p − log clamp(mean of the views' p, 1e-7, 1)): losses/classification.h.
+struct JensenShannonTask {
+  const float* logits;  // [views, rows, classes]
+  float scale;
+  float* means;              // [rows, classes]: room for what a lane notes for itself
+  float *values, *gradient;  // [rows]; as logits
+  int views, rows, classes;
+};
+struct JensenShannonKernel {
+  static constexpr int kThreads = kWarp, kBlocksAtOnce = 16;
+  JensenShannonTask task;
+
+  EKD_TEAM_TEMPLATE
+  template <class Block>
+  EKD_HOST_DEVICE void operator()(Block& block) const {
+    constexpr float kLeast = 1e-7f;
+    const int row = block.x(), classes = task.classes;
+    const std::int64_t first = static_cast<std::int64_t>(row) * classes;
+    const std::int64_t view = static_cast<std::int64_t>(task.rows) * classes;
+    float* means = task.means + first;
+    // First log p stands where the gradient will be.
+    for (int k = block.thread(); k < classes; k += kWarp) means[k] = 0;
+    for (int v = 0; v < task.views; ++v) {
+      const float* logits = task.logits + v * view + first;
+      const LogSum log_sum = row_log_sum(block, classes, [&](int k) { return logits[k]; });
+      for (int k = block.thread(); k < classes; k += kWarp) {
+        const float log_p = log_sum.log_probability(logits[k]);
+        task.gradient[v * view + first + k] = log_p;
+        means[k] += expf(log_p) / static_cast<float>(task.views);
+      }
+    }
+    float value = 0;
+    for (int v = 0; v < task.views; ++v) {
+      float* log_p = task.gradient + v * view + first;
+      const auto term = [&](int k) { return expf(log_p[k]) * (log_p[k] - logf(fminf(fmaxf(means[k], kLeast), 1))); };
+      value += row_sum(block, classes, term);
+      // By log p: the term, and p, which the mean's own slope takes away again where it is not clamped.
+      const auto slope = [&](int k) { return term(k) + (means[k] >= kLeast && means[k] <= 1 ? 0 : expf(log_p[k])); };
+      const float total = row_sum(block, classes, slope);
+      for (int k = block.thread(); k < classes; k += kWarp) log_p[k] = (slope(k) - expf(log_p[k]) * total) * task.scale;
+    }
+    if (block.thread() == 0) task.values[row] = value * task.scale;
+  }
+};
+
 // The sum of the rows' values.
 struct RowTotalTask {
   const float* values;
@@ -201,6 +246,10 @@ auto run_fused(const DivergenceTask& task, const Run& run) {
 template <class Run>
 auto run_fused(const CrossEntropyTask& task, const Run& run) {
   return run(CrossEntropyKernel{task}, LaunchShape{task.rows, 1, 1, kWarp, 0});
+}
+template <class Run>
+auto run_fused(const JensenShannonTask& task, const Run& run) {
+  return run(JensenShannonKernel{task}, LaunchShape{task.rows, 1, 1, kWarp, 0});
 }
 template <class Run>
 auto run_fused(const RowTotalTask& task, const Run& run) {

@@ -137,7 +137,7 @@ class Ekd:
         """One `ekd run` of the paper's eight distillations."""
         plan, out = self.folder / "students.json", self.folder / "students"
         plan.write_text(json.dumps(students_plan(case, steps)))
-        arguments = [self.program, "run", plan, "--out", out, "--data", self.data, "--precision", self.options.precision]
+        arguments = [self.program, "run", plan, "--out", out, "--jobs", 1, "--data", self.data, "--precision", self.options.precision]
         run(arguments + ["--only", ",".join(f"teacher-{name}" for name in TEACHERS)])  # made in the first repeat, found in later ones
         for old in out.glob("kd-*"):
             shutil.rmtree(old)

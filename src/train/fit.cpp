@@ -141,6 +141,8 @@ FitResult fit(BatchStream& stream, const std::vector<Learner*>& all, ProgressSty
         },
         [](Learner& learner) { learner.save_checkpoint(); });
   }
+  learners.each([](const Learner* learner) { return learner != nullptr; },
+                [](Learner& learner) { learner.wait_for_saving(); });
   return {learners.furthest_behind() == nullptr ? 0 : stop_request(), learners.failures()};
 }
 

@@ -3,8 +3,10 @@
 #include <cmath>
 
 #include "ekd/core/error.h"
+#include "ekd/core/signals.h"
 #include "ekd/evaluate/model_file.h"
 #include "ekd/runs/run_record.h"
+#include "ekd/train/fit.h"
 #include "tests/support/expect_error.h"
 #include "tests/train/training_fixture.h"
 
@@ -68,6 +70,18 @@ TEST(Fit, WhatGoesWrongWithASaveIsToldByWhatComesNext) {
   std::filesystem::create_directory(training.dir().checkpoint());
   training.train_until({1, 0});
   EXPECT_ERROR(training.train_until({2, 0}), IoError, "cannot write: is a folder");
+}
+
+TEST(Fit, AStopBetweenEpochsWaitsForTheLastSave) {
+  const test::TemporaryFolder folder;
+  Training training({.epochs = 3}, folder / "run");
+  std::filesystem::create_directory(training.dir().checkpoint());
+  training.train_until({1, 0});
+  set_stop_deadline(std::chrono::steady_clock::now());
+  const FitResult result = fit(training.stream(), {&training.learner()}, ProgressStyle::kNone);
+  set_stop_deadline(std::chrono::steady_clock::time_point::max());
+  ASSERT_TRUE(result.failures.at(0));
+  EXPECT_EQ(result.failures[0]->code, ExitCode::kIo);
 }
 
 // A loss whose value is finite in the first step, and whose gradient has about this many digits.

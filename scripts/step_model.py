@@ -2,7 +2,7 @@
 """Predicts ekd's rates on a GPU from what it asks of one: a model, not a measurement.
 
     cmake --build --preset release --target ekd_step_trace
-    scripts/step_model.py results/gpu/benchmark.json --docs docs/performance.md
+    scripts/step_model.py results/gpu/benchmark.json --constants results/gpu/step_model.json --docs docs/performance.md
 
 build/release/tests/ekd_step_trace lists the kernels of a step with the grids that they would be launched with. A kernel alone takes
 
@@ -11,7 +11,8 @@ build/release/tests/ekd_step_trace lists the kernels of a step with the grids th
 where stages are what a block does one after another, each waiting for memory or for all of its threads, and waves how often blocks fill
 the processors. Kernels of several streams share the processors: each has the part that its blocks fill, or where these are more than
 all, an equal one, after those of streams that come first; the time of the launch is nobody's. The two constants, launch and stage, are
-such that the rates of wrn-none and student come out as benchmark.json has them. The others are a check, but of kd-1, with which in view
+such that the rates of wrn-none and student come out as benchmark.json has them, which has to be of the kernels that are listed; where
+these have changed since, --constants has them as they were found. The others are a check, but of kd-1, with which in view
 this form was chosen, only half a one.
 
 Prints Markdown tables; --docs also puts them between the marks of that file.

@@ -386,7 +386,7 @@ Activation FusedPass::norm_relu(const Activation& x, const BnParameters& paramet
   settle(x.values_);
   const bool alone = sole && x.values_.use_count() == 1;  // a handle elsewhere could be read too
   const bool maker_completes = training_ && alone && !x.pending_ && x.link_ && !x.link_->bound;
-  Activation y = with_pass(x.pending_ ? materialised(x) : x.values_, shared_from_this());
+  Activation y = with_pass(x.pending_ ? materialised(x) : handed_on(x.values_), shared_from_this());
   y.pending_ = true;
   if (maker_completes) {
     y.link_ = x.link_;

@@ -64,8 +64,8 @@ Learner::Learner(LearnerSetup setup, const RunDir& dir, std::int64_t steps_per_e
       optimizer_(all_of(setup_.model->parameters(), setup_.objective.parameters()), setup_.optim,
                  device_of(*setup_.model).is_cuda() ? RateIn::kTensor : RateIn::kHost),
       sums_(device_of(*setup_.model)),
+      predictor_(*setup_.model, setup_.predict),
       steps_(device_of(*setup_.model), setup_.graph, folder(), Comes::kFirst) {
-  predictor_.emplace(*setup_.model, setup_.predict);
   if (setup_.optim.ema > 0) {
     average_.emplace(*setup_.model, setup_.optim.ema);
     average_predictor_.emplace(average_->model(), setup_.predict);
@@ -242,7 +242,7 @@ void Learner::finish_epoch() {
   const auto start = std::chrono::steady_clock::now();
   std::optional<Metrics> metrics, of_average;
   if (evaluates()) {
-    metrics = evaluate(*predictor_, "");
+    metrics = evaluate(predictor_, "");
     if (average_) of_average = evaluate(*average_predictor_, "averaged weights' ");
   }
   const double evaluation_seconds = seconds_since(start);

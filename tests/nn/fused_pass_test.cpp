@@ -136,11 +136,37 @@ class Shared final : public Network {
   Conv2d wide;
 };
 
-TEST(FusedPass, AResultThatOthersReadTooHasTheirGradientsAndNothingAddedIsLost) {
+// Three readers of the end of a block: a convolution, which makes it, then a norm, then an operation.
+class EndOfBlock final : public Network {
+ public:
+  explicit EndOfBlock(std::uint64_t seed)
+      : Network({.name = "end", .classes = 8}, seed),
+        stem(root() / "stem", {.in = 3, .out = 8}, ConvStart::kFanInUniform),
+        conv(root() / "conv", {.in = 8, .out = 8}, ConvStart::kFanInUniform),
+        bn(root() / "bn", 8),
+        next(root() / "next", {.in = 8, .out = 8}, ConvStart::kFanInUniform),
+        after(root() / "after", 8) {}
+
+ private:
+  Outputs run(const Activation& images, bool training) const override {
+    const at::Tensor x = stem(images);
+    const Activation y = bn.relu(conv(with_pass(x, pass_of(images))), training, x);
+    const Activation read = next(y);
+    return {(read.tensor() * after.relu(y, training).tensor() + y.tensor()).mean({2, 3}), {}};
+  }
+
+  Conv2d stem, conv;
+  BatchNorm bn;
+  Conv2d next;
+  BatchNorm after;
+};
+
+template <class Network>
+void expect_gradients_of_all_readers() {
   at::manual_seed(6);
   const at::Tensor images = at::randn({8, 3, 8, 8});
   const auto gradients_of = [&](Precision precision) {
-    Shared network(/*seed=*/2);
+    Network network(/*seed=*/2);
     network.to(at::kCPU);
     network.set_training(true);
     at::Tensor logits;
@@ -160,6 +186,12 @@ TEST(FusedPass, AResultThatOthersReadTooHasTheirGradientsAndNothingAddedIsLost) 
       EXPECT_LT(relative(value, exact.at(name)), 3e-2) << name;
   }
 }
+
+TEST(FusedPass, AResultThatOthersReadTooHasTheirGradientsAndNothingAddedIsLost) {
+  expect_gradients_of_all_readers<Shared>();
+}
+
+TEST(FusedPass, TheEndOfABlockHasTheGradientsOfAllThatReadIt) { expect_gradients_of_all_readers<EndOfBlock>(); }
 
 // Every layer is on them, and none does a thing twice.
 TEST(FusedPass, LaunchesOfAStep) {

@@ -93,15 +93,17 @@ class FusedPass : public std::enable_shared_from_this<FusedPass> {
   struct Joint;
 
   c10::intrusive_ptr<FusedLink> make_link(std::int64_t channels) const;
+  // Somebody is about to read these values.
+  void settle(const at::Tensor& values);
+  // The handle through which the next reader of a tensor reads it.
+  at::Tensor handed_on(const at::Tensor& values) const;
   at::Tensor join(const Activation& z, const at::Tensor& residual, const at::Tensor& shortcut,
                   const c10::intrusive_ptr<Joint>& joint) const;
 
   bool training_ = false;
   double momentum_ = 0;
   c10::intrusive_ptr<Arena> arena_;
-  // The handle through which the next reader of a tensor reads it.
-  at::Tensor handed_on(const at::Tensor& values) const;
-  // A tensor that a normalisation or a convolution has read, and that handle.
+  // A tensor that a normalisation or a convolution has read, and the handle that it has handed on.
   struct Fork {
     at::Tensor values, other;
   };
@@ -111,8 +113,6 @@ class FusedPass : public std::enable_shared_from_this<FusedPass> {
     at::Tensor values, z, residual;
     c10::intrusive_ptr<Joint> joint;
   };
-  // Somebody is about to read these values.
-  void settle(const at::Tensor& values);
   std::unordered_map<const c10::TensorImpl*, Joined> joints_;
   at::Tensor anchor_;  // ties every operation to the node that hands out the parameters' gradients
 };

@@ -133,7 +133,8 @@ class Learner {
   std::optional<double> smallest_loss_;  // of the epochs so far
   bool diverges_ = false;                // has been said
   std::optional<MetricLog> metric_log_;  // from the first line on; the saving thread's
-  std::optional<Predictor> predictor_, average_predictor_;
+  Predictor predictor_;
+  std::optional<Predictor> average_predictor_;
   StepGraph steps_;           // goes before what its steps work on, and waits for them
   std::future<void> saving_;  // the first to go, and waits likewise: of the last save, until it has been asked
 };
